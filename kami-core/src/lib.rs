@@ -1,0 +1,9 @@
+//! KAMI's runtime.
+pub mod name;
+pub mod digest;
+pub mod atomic_file;
+pub mod grants;
+pub mod manifest;
+pub mod component;
+pub mod signing;
+pub mod registry;

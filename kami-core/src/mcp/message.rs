@@ -1,0 +1,285 @@
+//! One line of text, read as one message of the protocol: the table of what is served.
+//!
+//! Every line has one of three fates: it is a message for the session, it is refused with an error
+//! that goes straight back to the client, or it deserves silence (a notification or a reply that
+//! means nothing here: JSON-RPC forbids an answer to either).
+//!
+//! The envelope is read before its parameters, so that a request whose parameters are hopeless
+//! is still answered under its own id, and each method's parameters are read into their own type,
+//! so that an error names what is wrong with them.
+
+use std::borrow::Cow;
+
+use rmcp::model::{
+    CallToolRequest, CancelledNotification, ClientJsonRpcMessage, ClientNotification,
+    ClientRequest, DiscoverRequest, ErrorCode, ErrorData, Extensions, InitializeRequest,
+    InitializedNotification, ListToolsRequest, MetaObject, PingRequest,
+    RequestId, RequestMetaObject, SetLevelRequest, SubscriptionsListenRequest,
+};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::manifest::JsonObject;
+
+/// What to do about a line.
+pub(super) enum Fate<'a> {
+    /// Hand it to the session.
+    Accept(Box<ClientJsonRpcMessage>),
+    /// Answer with an error at once.
+    Refuse(Refusal<'a>),
+    /// Nothing.
+    Ignore,
+}
+
+/// An error reply that no session has to think about.
+#[derive(Debug, Serialize)]
+pub(super) struct Refusal<'a> {
+    jsonrpc: &'static str,
+    /// As the client wrote it; `null` where there is none that a reply may bear.
+    id: Option<&'a RawValue>,
+    error: ErrorData,
+}
+
+impl<'a> Refusal<'a> {
+    pub(super) fn new(id: Option<&'a RawValue>, error: ErrorData) -> Self {
+        Self { jsonrpc: "2.0", id, error }
+    }
+
+    /// A well-formed message, or the lack of one, that breaks the rules of JSON-RPC or MCP.
+    pub(super) fn invalid(id: Option<&'a RawValue>, why: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(id, ErrorData::invalid_request(why, None))
+    }
+}
+
+/// The members of every JSON-RPC message, unread: what one of them holds cannot hide the others.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Envelope<'a> {
+    #[serde(borrow, deserialize_with = "present")]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// Keeps `null` apart from absence.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(value).map(Some)
+}
+
+/// Decides the fate of one line.
+///
+/// # Security
+/// The line is whatever the client sent. Nothing here recurses deeper than serde_json allows.
+pub(super) fn read(line: &[u8]) -> Fate<'_> {
+    const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
+    match line.first() {
+        None => Fate::Ignore,
+        Some(b'{') => match serde_json::from_slice::<Envelope<'_>>(line) {
+            Ok(envelope) => envelope.fate(line),
+            Err(error) if error.is_data() => {
+                Fate::Refuse(Refusal::invalid(None, format!("not a message: {error}")))
+            }
+            Err(error) => Fate::Refuse(unparsable(&error)),
+        },
+        Some(first) => Fate::Refuse(match serde_json::from_slice::<IgnoredAny>(line) {
+            Err(error) => unparsable(&error),
+            Ok(_) if *first == b'[' => {
+                Refusal::invalid(None, "batches are not supported: send one message per line")
+            }
+            Ok(_) => Refusal::invalid(None, "a message is a JSON object"),
+        }),
+    }
+}
+
+fn unparsable(error: &serde_json::Error) -> Refusal<'static> {
+    Refusal::new(None, ErrorData::parse_error(format!("not JSON: {error}"), None))
+}
+
+impl<'a> Envelope<'a> {
+    fn fate(self, line: &'a [u8]) -> Fate<'a> {
+        // Only text and numbers may stand as an id, also where they are no valid id of MCP.
+        let echo = self.id.filter(|id| id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()));
+        if text(self.jsonrpc).as_deref() != Some("2.0") {
+            return Fate::Refuse(Refusal::invalid(echo, "`jsonrpc` must be \"2.0\""));
+        }
+        let Some(method) = self.method else {
+            return if self.result.is_some() || self.error.is_some() {
+                reply(line)
+            } else {
+                Fate::Refuse(Refusal::invalid(echo, "a message has a `method`, a `result` or an `error`"))
+            };
+        };
+        let Some(method) = text(Some(method)) else {
+            return Fate::Refuse(Refusal::invalid(echo, "`method` must be a string"));
+        };
+        let Some(id) = self.id else {
+            return notification(&method, self.params);
+        };
+        let Ok(id) = serde_json::from_str::<RequestId>(id.get()) else {
+            return Fate::Refuse(Refusal::invalid(echo, "`id` must be a string or an integer"));
+        };
+        match request(&method, self.params) {
+            Ok(request) => Fate::Accept(Box::new(ClientJsonRpcMessage::request(request, id))),
+            Err(error) => Fate::Refuse(Refusal::new(echo, error)),
+        }
+    }
+}
+
+fn text(raw: Option<&RawValue>) -> Option<String> {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+}
+
+/// A reply to a request of ours.
+fn reply(line: &[u8]) -> Fate<'_> {
+    match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
+        Ok(message) => Fate::Accept(Box::new(message)),
+        Err(error) => {
+            tracing::debug!(%error, "ignoring a reply that is not one");
+            Fate::Ignore
+        }
+    }
+}
+
+/// The requests that are served, by method.
+fn request(method: &str, params: Option<&RawValue>) -> Result<ClientRequest, ErrorData> {
+    // An unknown method is told so, whatever its parameters are.
+    type Reader = fn(Params) -> Result<ClientRequest, ErrorData>;
+    let read: Reader = match method {
+        "initialize" => |params| {
+            let (params, extensions) = params.read()?;
+            let mut request = InitializeRequest::new(params);
+            request.extensions = extensions;
+            Ok(request.into())
+        },
+        "ping" => |params| {
+            let extensions = params.only_meta();
+            Ok(PingRequest { method: Default::default(), extensions }.into())
+        },
+        "server/discover" => |params| {
+            let mut request = DiscoverRequest::default();
+            request.extensions = params.only_meta();
+            Ok(request.into())
+        },
+        "logging/setLevel" => |params| {
+            let (params, extensions) = params.read()?;
+            let mut request = SetLevelRequest::new(params);
+            request.extensions = extensions;
+            Ok(request.into())
+        },
+        "tools/list" => |params| {
+            let (params, extensions) = params.read()?;
+            Ok(ListToolsRequest { method: Default::default(), params, extensions }.into())
+        },
+        "tools/call" => |params| {
+            params.check_call()?;
+            let (params, extensions) = params.read()?;
+            let mut request = CallToolRequest::new(params);
+            request.extensions = extensions;
+            Ok(request.into())
+        },
+        "subscriptions/listen" => |params| {
+            let (params, extensions) = params.read()?;
+            let mut request = SubscriptionsListenRequest::new(params);
+            request.extensions = extensions;
+            Ok(request.into())
+        },
+        _ => {
+            let message = format!("there is no method `{}`", method.escape_debug());
+            return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None));
+        }
+    };
+    read(Params::parse(params)?)
+}
+
+/// The notifications that mean something here, by method.
+fn notification<'a>(method: &str, params: Option<&RawValue>) -> Fate<'a> {
+    let read = || -> Result<Option<ClientNotification>, ErrorData> {
+        let params = Params::parse(params)?;
+        Ok(match method {
+            "notifications/cancelled" => Some(CancelledNotification::new(params.fields()?).into()),
+            "notifications/initialized" => Some(InitializedNotification::default().into()),
+            _ => None,
+        })
+    };
+    match read() {
+        Ok(Some(notification)) => Fate::Accept(Box::new(ClientJsonRpcMessage::notification(notification))),
+        Ok(None) => Fate::Ignore,
+        Err(error) => {
+            tracing::debug!(%error, "ignoring a notification that cannot be read");
+            Fate::Ignore
+        }
+    }
+}
+
+/// Parameters that are known to be an object, and whose `_meta` is.
+struct Params {
+    fields: JsonObject,
+    meta: Option<JsonObject>,
+}
+
+impl Params {
+    fn parse(raw: Option<&RawValue>) -> Result<Self, ErrorData> {
+        let value = match raw {
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|error| bad_params(&error))?,
+            None => Value::Null,
+        };
+        let mut fields = match value {
+            Value::Object(fields) => fields,
+            Value::Null => JsonObject::new(),
+            _ => return Err(ErrorData::invalid_params("`params` must be an object", None)),
+        };
+        let meta = match fields.shift_remove("_meta") {
+            Some(Value::Object(meta)) => Some(meta),
+            None | Some(Value::Null) => None,
+            Some(_) => return Err(ErrorData::invalid_params("`_meta` must be an object", None)),
+        };
+        Ok(Self { fields, meta })
+    }
+
+    fn fields<P: DeserializeOwned>(self) -> Result<P, ErrorData> {
+        P::deserialize(Value::Object(self.fields)).map_err(|error| bad_params(&error))
+    }
+
+    fn read<P: DeserializeOwned>(mut self) -> Result<(P, Extensions), ErrorData> {
+        let extensions = self.take_meta();
+        Ok((self.fields()?, extensions))
+    }
+
+    fn only_meta(mut self) -> Extensions {
+        self.take_meta()
+    }
+
+    /// Puts `_meta` where rmcp looks for it.
+    fn take_meta(&mut self) -> Extensions {
+        let mut extensions = Extensions::new();
+        if let Some(meta) = self.meta.take() {
+            extensions.insert(RequestMetaObject(MetaObject(meta)));
+        }
+        extensions
+    }
+
+    fn check_call(&self) -> Result<(), ErrorData> {
+        if !matches!(self.fields.get("name"), Some(Value::String(_))) {
+            return Err(ErrorData::invalid_params("`name` must be the name of a tool, a string", None));
+        }
+        match self.fields.get("arguments") {
+            None | Some(Value::Null | Value::Object(_)) => Ok(()),
+            Some(_) => Err(ErrorData::invalid_params("`arguments` must be an object", None)),
+        }
+    }
+}
+
+fn bad_params(error: &serde_json::Error) -> ErrorData {
+    ErrorData::invalid_params(format!("`params`: {error}"), None)
+}

@@ -1,0 +1,179 @@
+//! The server: installed tools, offered over the Model Context Protocol.
+//!
+//! A line travels like this: [`lines`] cuts it out of the input, [`message`] reads it or refuses
+//! it, [`stdio`] takes note that it wants an answer, [`session`] decides which era of the protocol
+//! it speaks, [`handler`] lists tools or calls one, [`outcome`] turns what came of the call into a
+//! reply, [`events`] forwards what the tool says meanwhile, and [`stdio`] writes it all out in
+//! order.
+//!
+//! Both eras are spoken on one connection, and each request says by itself which one it means:
+//! 2026-07-28, where every request carries its protocol version in `_meta`, and 2025-11-25 back to
+//! 2024-11-05, where `initialize` opens a session.
+//!
+//! The protocol's types and its service loop come from the crate `rmcp`; none of its types is
+//! public here. Its own handshake and its own transport are not used: the first ends the connection
+//! when a client opens with anything unexpected, the second is silent about lines that are not JSON.
+
+mod events;
+mod handler;
+mod lines;
+mod message;
+mod outcome;
+mod session;
+mod stdio;
+
+use std::convert::Infallible;
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinError;
+
+use crate::resolve::Resolver;
+use handler::Handler;
+use session::Session;
+use stdio::{Outbox, StdioTransport};
+
+pub use stdio::stdio_pipes;
+
+/// How long calls may go on after [`Server::serve_stdio`] was told to shut down.
+///
+/// A client that wants the process gone sends a second, harsher signal after a few seconds.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// What an operator may choose about a server.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// The most tools in one answer to `tools/list`; more come in pages.
+    ///
+    /// Many clients read only the first page, so that the default of 1000 is beyond what people
+    /// install.
+    pub page_size: NonZeroUsize,
+    /// How often the registry is asked whether it changed.
+    pub watch_interval: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            page_size: const { NonZeroUsize::new(1000).unwrap() },
+            watch_interval: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Why serving ended other than by the end of the input.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The input broke; what had been accepted was answered.
+    #[error("reading a message failed")]
+    Read(#[source] io::Error),
+    /// The output broke, as when the client is gone; calls were ended.
+    #[error("writing a message failed")]
+    Write(#[source] io::Error),
+    /// A defect in this crate.
+    #[error("the server stopped unexpectedly")]
+    Stopped(#[source] JoinError),
+}
+
+/// Offers the tools of one registry over the Model Context Protocol.
+pub struct Server {
+    resolver: Arc<Resolver>,
+    options: ServerOptions,
+}
+
+impl Server {
+    /// A server for what `resolver` finds; it runs once it is given a transport.
+    pub fn new(resolver: Arc<Resolver>, options: ServerOptions) -> Self {
+        Self { resolver, options }
+    }
+
+    /// Serves one client over a pair of byte streams, such as [`stdio_pipes`], until its input ends.
+    ///
+    /// Every request that was read by then is answered first. When `shutdown` is ready, the input
+    /// counts as ended, and calls that take longer than two seconds more are ended too. Dropping
+    /// the future ends everything. Nothing but messages of the protocol is written to `output`.
+    ///
+    /// # Errors
+    /// When a stream breaks.
+    ///
+    /// # Security
+    /// The client is not trusted: whatever it sends costs bounded memory and is answered, refused
+    /// or ignored.
+    pub async fn serve_stdio(
+        &self,
+        input: impl AsyncRead + Send + Unpin + 'static,
+        output: impl AsyncWrite + Send + Unpin + 'static,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let (outbox, writing) = Outbox::open(output);
+        let mut writing = tokio::spawn(writing);
+        let ended = watch::Sender::new(false);
+        let generation = watch::Sender::new(0);
+        let (read_failed, mut read_error) = oneshot::channel();
+
+        let handler = Handler::new(
+            Arc::clone(&self.resolver),
+            self.options.page_size,
+            generation.subscribe(),
+            ended.subscribe(),
+        );
+        let transport = StdioTransport::new(input, outbox, ended.clone(), read_failed);
+        let running = rmcp::serve_directly(Session::new(handler), transport, None);
+        let stop = running.cancellation_token();
+        let mut serving = std::pin::pin!(running.waiting());
+
+        let mut written = None;
+        let served = tokio::select! {
+            served = &mut serving => served,
+            result = &mut writing => {
+                written = Some(result);
+                stop.cancel();
+                serving.await
+            }
+            () = shutdown => {
+                ended.send_replace(true);
+                match tokio::time::timeout(SHUTDOWN_GRACE, &mut serving).await {
+                    Ok(served) => served,
+                    Err(_) => {
+                        stop.cancel();
+                        serving.await
+                    }
+                }
+            }
+            never = self.watch(&generation) => match never {},
+        };
+        served.map_err(ServeError::Stopped)?;
+        let written = match written {
+            Some(written) => written,
+            None => writing.await,
+        };
+        written.map_err(ServeError::Stopped)?.map_err(ServeError::Write)?;
+        match read_error.try_recv() {
+            Ok(error) => Err(ServeError::Read(error)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Publishes the generation of the catalog whenever it changes.
+    async fn watch(&self, generation: &watch::Sender<i64>) -> Infallible {
+        let mut interval = tokio::time::interval(self.options.watch_interval);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut known = None;
+        loop {
+            interval.tick().await;
+            match self.resolver.catalog() {
+                Ok(catalog) => {
+                    let current = catalog.generation();
+                    if known.replace(current).is_some_and(|known| known != current) {
+                        generation.send_replace(current);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the registry cannot be read"),
+            }
+        }
+    }
+}

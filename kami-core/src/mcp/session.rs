@@ -1,0 +1,157 @@
+//! The gate before the handler: which era a request speaks, and what every reply bears.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use rmcp::model::{
+    ClientNotification, ClientRequest, ErrorData, Implementation, MetaObject, ProtocolVersion,
+    RequestMetaObject, ServerConfig, ServerResult,
+};
+use rmcp::service::{NotificationContext, RequestContext, Service};
+use rmcp::RoleServer;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::handler::{Handler, supported_versions};
+
+/// The most `subscriptions/listen` requests at a time: one per client and kind of news would do.
+const MOST_SUBSCRIPTIONS: usize = 64;
+
+/// One connection, as rmcp's service loop sees it.
+///
+/// rmcp keeps one era per connection once the first request has chosen it. Here each request
+/// speaks for itself, as the revision of 2026-07-28 asks of a server for both.
+pub(super) struct Session {
+    handler: Handler,
+    subscriptions: Semaphore,
+    server_info: Value,
+}
+
+/// How a request names the protocol that it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Era {
+    /// In its own `_meta`.
+    Stateless,
+    /// By the `initialize` that came before it.
+    Session,
+}
+
+impl Session {
+    pub(super) fn new(handler: Handler) -> Self {
+        let server_info = serde_json::to_value(server_info()).expect("an implementation is plain JSON");
+        Self { handler, subscriptions: Semaphore::new(MOST_SUBSCRIPTIONS), server_info }
+    }
+
+    /// Adds the server's identity to a result, as 2026-07-28 wants it on each.
+    fn stamp(&self, result: &mut ServerResult) {
+        let meta: &mut MetaObject = match result {
+            ServerResult::ListToolsResult(result) => result.meta.get_or_insert_default(),
+            ServerResult::CallToolResult(result) => result.meta.get_or_insert_default(),
+            // rmcp itself identifies the server on the others.
+            _ => return,
+        };
+        meta.insert("io.modelcontextprotocol/serverInfo".to_owned(), self.server_info.clone());
+    }
+}
+
+/// Who answers.
+pub(super) fn server_info() -> Implementation {
+    Implementation::new("kami", env!("CARGO_PKG_VERSION"))
+}
+
+impl Era {
+    fn of(request: &ClientRequest, context: &RequestContext<RoleServer>) -> Result<Self, ErrorData> {
+        check_meta(&context.meta)?;
+        match context.meta.protocol_version() {
+            Some(version) if !version.has_initialize() => return Ok(Self::Stateless),
+            Some(_) => return Ok(Self::Session),
+            None => {}
+        }
+        let needs_no_session = matches!(
+            request,
+            ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_)
+        );
+        if needs_no_session || context.peer.peer_info().is_some() {
+            return Ok(Self::Session);
+        }
+        Err(ErrorData::invalid_params(
+            "the protocol version is unknown: send `initialize` first, or name it in `_meta` as \
+             `io.modelcontextprotocol/protocolVersion`, with \
+             `io.modelcontextprotocol/clientCapabilities` beside it",
+            None,
+        ))
+    }
+}
+
+/// Refuses reserved members of `_meta` that cannot be read, which rmcp takes for absent ones.
+fn check_meta(meta: &RequestMetaObject) -> Result<(), ErrorData> {
+    let members = [
+        ("io.modelcontextprotocol/protocolVersion", meta.protocol_version().is_some()),
+        ("io.modelcontextprotocol/logLevel", meta.log_level().is_some()),
+        ("progressToken", meta.get_progress_token().is_some()),
+    ];
+    for (name, readable) in members {
+        if meta.contains_key(name) && !readable {
+            let message = format!("`_meta`: the value of `{name}` is not valid");
+            return Err(ErrorData::invalid_params(message, None));
+        }
+    }
+    Ok(())
+}
+
+impl Service<RoleServer> for Session {
+    async fn handle_request(
+        &self,
+        request: ClientRequest,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ServerResult, ErrorData> {
+        let era = Era::of(&request, &context)?;
+        let _subscription = match &request {
+            ClientRequest::SubscriptionsListenRequest(_) => {
+                Some(self.subscriptions.try_acquire().map_err(|_| {
+                    let message = format!("{MOST_SUBSCRIPTIONS} subscriptions are open: cancel one first");
+                    ErrorData::invalid_request(message, None)
+                })?)
+            }
+            _ => None,
+        };
+        let answering = Service::handle_request(&self.handler, request, context);
+        let mut result = survive(answering).await?;
+        if era == Era::Stateless {
+            self.stamp(&mut result);
+        }
+        Ok(result)
+    }
+
+    async fn handle_notification(
+        &self,
+        notification: ClientNotification,
+        context: NotificationContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        Service::handle_notification(&self.handler, notification, context).await
+    }
+
+    fn get_info(&self) -> ServerConfig {
+        Service::get_info(&self.handler)
+    }
+
+    fn supported_protocol_versions(&self) -> std::borrow::Cow<'static, [ProtocolVersion]> {
+        supported_versions()
+    }
+}
+
+/// Turns a panic, which would leave a request without an answer, into an error.
+async fn survive(
+    answering: impl Future<Output = Result<ServerResult, ErrorData>>,
+) -> Result<ServerResult, ErrorData> {
+    let mut answering = pin!(answering);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))).unwrap_or_else(|_| {
+            let message = "the server made a mistake; its log says more";
+            Poll::Ready(Err(ErrorData::internal_error(message, None)))
+        })
+    })
+    .await
+}

@@ -1,0 +1,98 @@
+//! Where everything lies on disk.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::RegistryError;
+use crate::digest::Digest;
+
+/// The directory that holds all of one operator's state.
+///
+/// ```text
+/// registry.db                        what is installed, and what it was granted
+/// store/sha256/<digest>.wasm         the artifacts, by the SHA-256 of all their bytes
+/// cache/                             native code, which can be made again
+/// keys/                              secret keys
+/// trust.toml                         the public keys that are trusted
+/// scratch/                           one directory for each running call that may write files
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+impl DataDir {
+    /// Takes the path; nothing is made or read.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The database of the registry.
+    pub fn registry_file(&self) -> PathBuf {
+        self.path.join("registry.db")
+    }
+
+    /// The artifacts, one directory for each hash algorithm.
+    pub fn store_dir(&self) -> PathBuf {
+        self.path.join("store")
+    }
+
+    /// Where the artifact with this digest is, if it is installed.
+    pub fn artifact_file(&self, digest: Digest) -> PathBuf {
+        self.artifacts_dir().join(format!("{}.wasm", digest.hex()))
+    }
+
+    pub(super) fn artifacts_dir(&self) -> PathBuf {
+        self.store_dir().join("sha256")
+    }
+
+    /// Native code, which can be made again.
+    pub fn cache_dir(&self) -> PathBuf {
+        self.path.join("cache")
+    }
+
+    /// Secret keys.
+    pub fn keys_dir(&self) -> PathBuf {
+        self.path.join("keys")
+    }
+
+    /// The public keys that are trusted.
+    pub fn trust_file(&self) -> PathBuf {
+        self.path.join("trust.toml")
+    }
+
+    /// The private directories of running calls.
+    pub fn scratch_dir(&self) -> PathBuf {
+        self.path.join("scratch")
+    }
+
+    /// Makes all directories that are not there; only their owner may enter the new ones.
+    ///
+    /// # Errors
+    /// Where one of the paths is something else than a directory, or cannot be made one.
+    pub fn create(&self) -> Result<(), RegistryError> {
+        let directories =
+            [self.artifacts_dir(), self.cache_dir(), self.keys_dir(), self.scratch_dir()];
+        // From the outside in, so that the path to blame is the one that is reported.
+        create_private(&self.path)?;
+        directories.iter().try_for_each(|directory| create_private(directory))
+    }
+}
+
+fn create_private(directory: &Path) -> Result<(), RegistryError> {
+    let failed = |source: io::Error| match fs::metadata(directory) {
+        Ok(found) if !found.is_dir() => RegistryError::NotADirectory { path: directory.into() },
+        _ => RegistryError::Io { action: "create the directory", path: directory.into(), source },
+    };
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory).map_err(failed)
+}

@@ -1,0 +1,172 @@
+//! Packages as rows: written from strong types and parsed back into them.
+
+use std::error::Error;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Params, Row, named_params};
+
+use super::{DataDir, InstalledPackage, RegistryError};
+use crate::digest::Digest;
+use crate::manifest::Manifest;
+use crate::name::{PackageId, ToolName};
+
+/// Every column that makes an [`InstalledPackage`].
+macro_rules! columns {
+    () => {
+        "id, version, digest, manifest, granted, alias, signer, source, installed_at"
+    };
+}
+
+/// All packages. The order of SQLite's text is that of [`PackageId`]: by bytes.
+pub(super) const ALL: &str = concat!("SELECT ", columns!(), " FROM packages ORDER BY id");
+
+/// The package with an id.
+pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM packages WHERE id = ?1");
+
+/// The packages with a tool of some name.
+pub(super) const BY_TOOL: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM packages WHERE key IN (SELECT package FROM tools WHERE name = ?1) ORDER BY id"
+);
+
+const DELETE: &str = concat!("DELETE FROM packages WHERE id = ?1 RETURNING ", columns!());
+
+const INSERT: &str = concat!(
+    "INSERT INTO packages (",
+    columns!(),
+    ") VALUES (:id, :version, :digest, :manifest, :granted, :alias, :signer, :source, :installed_at)"
+);
+
+/// Why a row cannot be read, although it is there.
+#[derive(Debug, thiserror::Error)]
+#[error("its `{column}` cannot be read")]
+pub struct RowError {
+    /// The column that does not hold what it should.
+    pub column: &'static str,
+    /// Why not.
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// The packages that one of the queries above finds. One that cannot be read is an error.
+pub(super) fn select(
+    connection: &Connection,
+    dir: &DataDir,
+    query: &str,
+    parameters: impl Params,
+) -> Result<Vec<InstalledPackage>, RegistryError> {
+    let failed = |error| RegistryError::sql(dir, error);
+    let mut statement = connection.prepare_cached(query).map_err(failed)?;
+    let mut rows = statement.query(parameters).map_err(failed)?;
+    let mut packages = Vec::new();
+    while let Some(row) = rows.next().map_err(failed)? {
+        let package = parse(row).map_err(|source| RegistryError::Row { package: name(row), source })?;
+        packages.push(package);
+    }
+    Ok(packages)
+}
+
+/// Adds a package, which must not be there.
+pub(super) fn insert(
+    connection: &Connection,
+    dir: &DataDir,
+    package: &InstalledPackage,
+) -> Result<(), RegistryError> {
+    let failed = |error| RegistryError::sql(dir, error);
+    let manifest = package.manifest.to_json();
+    let granted = serde_json::to_string(&package.grant).map_err(RegistryError::Grant)?;
+    let mut statement = connection.prepare_cached(INSERT).map_err(failed)?;
+    let key = statement
+        .insert(named_params! {
+            ":id": package.id().as_str(),
+            ":version": package.manifest.package.version.to_string(),
+            ":digest": package.digest.to_string(),
+            // JSON is text, and it is not checked a second time for being UTF-8.
+            ":manifest": ToSqlOutput::Borrowed(ValueRef::Text(&manifest)),
+            ":granted": granted,
+            ":alias": package.alias.as_ref().map(ToolName::as_str),
+            ":signer": package.signer.map(|key| key.to_string()),
+            ":source": package.source,
+            ":installed_at": i64::try_from(package.installed_at).unwrap_or(i64::MAX),
+        })
+        .map_err(failed)?;
+    let add_tool = "INSERT INTO tools (name, package) VALUES (?1, ?2)";
+    let mut statement = connection.prepare_cached(add_tool).map_err(failed)?;
+    for tool in &package.manifest.tools {
+        statement.execute((tool.name.as_str(), key)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Deletes a package and gives what it was: `None` if there was none, an error inside if it was
+/// there and is gone, but could not be read.
+pub(super) fn delete(
+    connection: &Connection,
+    dir: &DataDir,
+    id: &PackageId,
+) -> Result<Option<Result<InstalledPackage, RowError>>, RegistryError> {
+    let failed = |error| RegistryError::sql(dir, error);
+    let mut statement = connection.prepare_cached(DELETE).map_err(failed)?;
+    let mut rows = statement.query([id.as_str()]).map_err(failed)?;
+    let deleted = rows.next().map_err(failed)?.map(parse);
+    Ok(deleted)
+}
+
+/// The id in a row, as far as it can be shown.
+fn name(row: &Row<'_>) -> String {
+    match row.get_ref("id") {
+        Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).escape_debug().collect(),
+        _ => "?".to_owned(),
+    }
+}
+
+fn parse(row: &Row<'_>) -> Result<InstalledPackage, RowError> {
+    let id: PackageId = required(row, "id", str::parse)?;
+    let version: semver::Version = required(row, "version", str::parse)?;
+    let manifest = required(row, "manifest", |text| {
+        let manifest = Manifest::from_json(text.as_bytes())?;
+        let package = &manifest.package;
+        if package.id == id && package.version == version {
+            Ok(manifest)
+        } else {
+            Err(format!("it is that of {} {}", package.id, package.version).into())
+        }
+    })?;
+    Ok(InstalledPackage {
+        manifest,
+        digest: required(row, "digest", str::parse::<Digest>)?,
+        grant: required(row, "granted", serde_json::from_str)?,
+        alias: optional(row, "alias", str::parse)?,
+        signer: optional(row, "signer", str::parse)?,
+        source: required(row, "source", str::parse)?,
+        installed_at: column(row, "installed_at", |value| Ok(u64::try_from(value.as_i64()?)?))?,
+    })
+}
+
+type Boxed = Box<dyn Error + Send + Sync>;
+
+fn column<T>(
+    row: &Row<'_>,
+    column: &'static str,
+    parse: impl FnOnce(ValueRef<'_>) -> Result<T, Boxed>,
+) -> Result<T, RowError> {
+    let value = row.get_ref(column).map_err(Boxed::from);
+    value.and_then(parse).map_err(|source| RowError { column, source })
+}
+
+fn required<T, E: Into<Boxed>>(
+    row: &Row<'_>,
+    name: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, RowError> {
+    column(row, name, |value| parse(value.as_str()?).map_err(E::into))
+}
+
+fn optional<T, E: Into<Boxed>>(
+    row: &Row<'_>,
+    name: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, RowError> {
+    column(row, name, |value| value.as_str_or_null()?.map(parse).transpose().map_err(E::into))
+}

@@ -1,0 +1,312 @@
+//! The code that registers a tool: beside the function, never inside it.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Attribute, Expr, ExprLit, Lit, LitStr, Meta};
+
+use crate::ast::Function;
+use crate::attr::{Hint, path_string};
+use crate::fallback;
+use crate::valid::{Parameter, Tool};
+
+/// The function, the marker of its name, and its entry in the registry.
+pub fn expand(function: &Function, tool: &Tool) -> TokenStream {
+    let private = private(tool);
+    let item = fallback::function(function);
+    let marker = name_marker(tool);
+    let nudge = missing_docs_nudge(function, tool);
+    let arguments = arguments_type(tool);
+    let returns = returns(tool);
+    let input_schema = input_schema(tool);
+    let call = call(function, tool);
+
+    let name = &tool.name;
+    let title = option(tool.attributes.title.as_ref());
+    let description = description(&tool.docs);
+    let read_only = hint(tool.attributes.read_only);
+    let destructive = hint(tool.attributes.destructive);
+    let idempotent = hint(tool.attributes.idempotent);
+    let open_world = hint(tool.attributes.open_world);
+
+    quote! {
+        #item
+        #marker
+        const _: () = {
+            #nudge
+            #arguments
+            #returns
+            #call
+            #private::inventory::submit! {
+                #private::Tool {
+                    name: #name,
+                    title: #title,
+                    description: #description,
+                    hints: #private::Hints {
+                        read_only: #read_only,
+                        destructive: #destructive,
+                        idempotent: #idempotent,
+                        open_world: #open_world,
+                    },
+                    input_schema: #input_schema,
+                    output_schema: || #private::Return::output_schema(&__kami_returns()),
+                    call: __kami_call,
+                }
+            }
+        };
+    }
+}
+
+fn private(tool: &Tool) -> TokenStream {
+    let kami = &tool.kami;
+    quote!(#kami::__private)
+}
+
+/// An item that two tools of one name can't both have.
+///
+/// In one module the second is a redefinition. Across modules the symbol is
+/// defined twice, which rustc reports when it generates code. Both point at the name.
+fn name_marker(tool: &Tool) -> TokenStream {
+    let marker = format!("kami_tool_named_{}", tool.name.replace('-', "_dash_"));
+    let span = tool.name_span.resolved_at(Span::call_site());
+    let ident = Ident::new(&marker, span);
+    quote_spanned! {span=>
+        #[doc(hidden)]
+        #[allow(non_upper_case_globals)]
+        #[unsafe(export_name = #marker)]
+        static #ident: u8 = 0;
+    }
+}
+
+/// A use of a deprecated constant: the way for a macro to warn, and the user's to silence.
+fn missing_docs_nudge(function: &Function, tool: &Tool) -> Option<TokenStream> {
+    if !tool.docs.is_empty() {
+        return None;
+    }
+    let allowed = function
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("allow"));
+    let note = format!(
+        "a model decides by the description whether to call `{}`: write a doc comment above it",
+        tool.name
+    );
+    let missing = Ident::new("missing_doc_comment", tool.name_span);
+    Some(quote! {
+        #(#allowed)*
+        const _: () = {
+            #[deprecated(note = #note)]
+            #[allow(non_upper_case_globals)]
+            const missing_doc_comment: () = ();
+            #missing
+        };
+    })
+}
+
+/// The struct whose fields are the parameters.
+fn arguments_type(tool: &Tool) -> TokenStream {
+    let private = private(tool);
+    let serde = path_string(&tool.kami, "__private::serde");
+    let schemars = path_string(&tool.kami, "__private::schemars");
+    let flattened = tool
+        .parameters
+        .iter()
+        .any(|parameter| parameter.attributes.flattened);
+    let strict = (!flattened).then(|| quote!(#[serde(deny_unknown_fields)]));
+    let fields = tool.parameters.iter().enumerate().map(|(index, parameter)| {
+        let Parameter { name, attributes, .. } = parameter;
+        let docs = (!attributes.docs.is_empty()).then(|| {
+            let description = description(&attributes.docs);
+            quote!(#[doc = #description])
+        });
+        let passed_on = &attributes.field;
+        let default = attributes.default.as_ref().map(|_| {
+            let function = default_function(index).to_string();
+            quote!(#[serde(default = #function)])
+        });
+        let ty = field_type(tool, parameter);
+        quote!(#docs #(#passed_on)* #default #name: #ty)
+    });
+    let defaults = tool.parameters.iter().enumerate().filter_map(|(index, parameter)| {
+        let value = parameter.attributes.default.as_ref()?;
+        let function = default_function(index);
+        let ty = &parameter.ty;
+        // A literal's type is known to be `&str`; converting it spares the user a `.into()`.
+        let value = match value {
+            Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => quote!(::core::convert::Into::into(#value)),
+            _ => value.to_token_stream(),
+        };
+        Some(quote!(fn #function() -> #ty { #value }))
+    });
+    quote! {
+        #[derive(#private::serde::Deserialize, #private::schemars::JsonSchema)]
+        #[serde(crate = #serde)]
+        #[schemars(crate = #schemars)]
+        #strict
+        #[allow(non_snake_case)]
+        struct __KamiArguments { #(#fields),* }
+        #(#defaults)*
+    }
+}
+
+fn default_function(index: usize) -> Ident {
+    format_ident!("__kami_default_{index}")
+}
+
+/// The parameter's type, reached through the trait that explains what is wrong with an unfit one.
+fn field_type(tool: &Tool, parameter: &Parameter) -> TokenStream {
+    let ty = &parameter.ty;
+    if parameter.attributes.converted {
+        return ty.to_token_stream();
+    }
+    let private = private(tool);
+    quote_spanned!(ty.span()=> <#ty as #private::ToolArgument>::Itself)
+}
+
+/// How the return type becomes a result; the one place where an unfit type is an error.
+fn returns(tool: &Tool) -> TokenStream {
+    let private = private(tool);
+    let output = &tool.output;
+    let conversion = quote_spanned! {output.span()=>
+        let whole = #private::Probe::<#output>::new();
+        let success = whole.on_success().success();
+        whole.returns(success)
+    };
+    quote! {
+        fn __kami_returns() -> impl #private::Return<#output> {
+            #[allow(unused_imports)]
+            use #private::{Infallible as _, Structured as _};
+            #conversion
+        }
+    }
+}
+
+fn input_schema(tool: &Tool) -> TokenStream {
+    let private = private(tool);
+    match sole(tool) {
+        Some(parameter) => {
+            let ty = field_type(tool, parameter);
+            quote!(#private::sole_input_schema::<#ty, __KamiArguments>)
+        }
+        None => quote!(#private::input_schema::<__KamiArguments>),
+    }
+}
+
+fn call(function: &Function, tool: &Tool) -> TokenStream {
+    let private = private(tool);
+    let target = &function.signature.ident;
+    let names: Vec<_> = tool.parameters.iter().map(|parameter| &parameter.name).collect();
+    let locals: Vec<_> = (0..names.len())
+        .map(|index| format_ident!("__kami_argument_{index}"))
+        .collect();
+    let (arguments, pattern) = match sole(tool) {
+        Some(parameter) => {
+            let ty = field_type(tool, parameter);
+            let name = &parameter.name;
+            (
+                quote!(sole_argument::<#ty, __KamiArguments>(|arguments| arguments.#name)),
+                quote!(#(#locals)*),
+            )
+        }
+        None => (
+            quote!(arguments::<__KamiArguments>()),
+            quote!(__KamiArguments { #(#names: #locals),* }),
+        ),
+    };
+    quote! {
+        #[allow(deprecated, clippy::unit_arg)]
+        fn __kami_call(call: &#private::Call<'_>) -> #private::Outcome {
+            match call.#arguments {
+                ::core::result::Result::Ok(#pattern) => {
+                    #private::Return::outcome(&__kami_returns(), #target(#(#locals),*))
+                }
+                ::core::result::Result::Err(error) => #private::Outcome::Error(error),
+            }
+        }
+    }
+}
+
+/// The parameter that may be the argument object itself, if its type turns out to be a struct.
+fn sole(tool: &Tool) -> Option<&Parameter> {
+    match tool.parameters.as_slice() {
+        [parameter] if !parameter.attributes.shape() => Some(parameter),
+        _ => None,
+    }
+}
+
+fn hint(hint: Option<Hint>) -> TokenStream {
+    option(hint.map(|hint| hint.value).as_ref())
+}
+
+fn option(value: Option<&impl ToTokens>) -> TokenStream {
+    match value {
+        Some(value) => quote!(::core::option::Option::Some(#value)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+/// The text of doc comments, as one expression: a `#[doc]` may also be a macro call.
+fn description(docs: &[Attribute]) -> TokenStream {
+    let mut parts: Vec<TokenStream> = Vec::new();
+    let mut lines: Vec<String> = Vec::new();
+    for attribute in docs {
+        let Meta::NameValue(doc) = &attribute.meta else {
+            continue;
+        };
+        match &doc.value {
+            Expr::Lit(ExprLit {
+                lit: Lit::Str(text),
+                ..
+            }) => lines.extend(comment_lines(&text.value())),
+            computed => {
+                parts.push(dedent(&lines).to_token_stream());
+                parts.push(quote!("\n", #computed, "\n"));
+                lines.clear();
+            }
+        }
+    }
+    let text = dedent(&lines);
+    if parts.is_empty() {
+        return text.to_token_stream();
+    }
+    quote!(::core::concat!(#(#parts,)* #text))
+}
+
+/// The lines of one comment; a block comment loses the stars down its left side.
+fn comment_lines(comment: &str) -> Vec<String> {
+    let mut lines: Vec<&str> = comment.lines().collect();
+    if let [first, rest @ ..] = lines.as_mut_slice() {
+        let written = rest.iter().filter(|line| !line.trim().is_empty());
+        if written.clone().all(|line| line.trim_start().starts_with('*')) {
+            for line in rest.iter_mut() {
+                *line = line.trim_start().trim_start_matches('*');
+            }
+        } else {
+            let margin = written.map(|line| margin(line)).min().unwrap_or(0);
+            for line in rest.iter_mut() {
+                *line = line.get(margin..).unwrap_or(line.trim_start());
+            }
+            *first = first.trim_start();
+        }
+    }
+    lines.into_iter().map(str::to_owned).collect()
+}
+
+/// The lines as one text, without the indentation that they share.
+fn dedent(lines: &[String]) -> LitStr {
+    let shared = lines
+        .iter()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| margin(line))
+        .min()
+        .unwrap_or(0);
+    let text: Vec<&str> = lines
+        .iter()
+        .map(|line| line.get(shared..).unwrap_or(line.trim_start()).trim_end())
+        .collect();
+    LitStr::new(text.join("\n").trim(), Span::call_site())
+}
+
+fn margin(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}

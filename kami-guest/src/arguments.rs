@@ -1,0 +1,141 @@
+//! From the JSON of a call to a tool's arguments, or to an error that says where it is wrong.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::shape::is_struct;
+use crate::tool::{Call, Error, ErrorKind};
+
+/// A type that can be an argument of a tool.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be an argument of a tool",
+    label = "can't be read from JSON, or has no JSON schema",
+    note = "put `#[kami_type]` on a type of your own, or derive `Deserialize` and `JsonSchema`",
+    note = "take a type from another crate apart into arguments that JSON knows"
+)]
+pub trait ToolArgument {
+    /// The type. Naming it through the trait makes an unfit type one error instead of ten.
+    type Itself;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + JsonSchema> ToolArgument for T {
+    type Itself = T;
+}
+
+impl Call<'_> {
+    /// All arguments.
+    pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_str(self.arguments)
+            .map_err(|error| explain(self.arguments, &error))
+    }
+
+    /// The one argument: the whole object if its type is a struct, else the one field of `W`.
+    pub fn sole_argument<T: DeserializeOwned, W: DeserializeOwned>(
+        &self,
+        unwrap: fn(W) -> T,
+    ) -> Result<T, Error> {
+        if is_struct::<T>() {
+            self.arguments()
+        } else {
+            self.arguments().map(unwrap)
+        }
+    }
+}
+
+/// "`limits[0].max`: invalid type: string "many", expected u32".
+fn explain(json: &str, error: &serde_json::Error) -> Error {
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let message = error.to_string();
+    let message = message.strip_suffix(&position).unwrap_or(&message);
+    let path = path_at(json, offset(json, error.line(), error.column()));
+    Error::new(
+        ErrorKind::InvalidArguments,
+        match path.as_str() {
+            "" => message.to_owned(),
+            path => format!("`{path}`: {message}"),
+        },
+    )
+}
+
+/// How many bytes come before a position, where `column` counts bytes from 1.
+fn offset(json: &str, line: usize, column: usize) -> usize {
+    let line_start: usize = json
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
+    line_start.saturating_add(column).min(json.len())
+}
+
+/// The path of the value that was read last before an offset into valid JSON.
+///
+/// serde_json knows only the position of an error. Finding the path again from there
+/// is slower than keeping track of it, but happens only when there is an error.
+fn path_at(json: &str, offset: usize) -> String {
+    enum Level<'a> {
+        Object { key: Option<&'a str>, entered: bool },
+        Array { index: Option<usize> },
+    }
+    let mut levels: Vec<Level<'_>> = Vec::new();
+    let read = &json.as_bytes()[..offset];
+    let mut at = 0;
+    while at < read.len() {
+        let byte = read[at];
+        let start = at;
+        at += 1;
+        if byte == b'"' {
+            while at < read.len() && read[at] != b'"' {
+                at += if read[at] == b'\\' { 2 } else { 1 };
+            }
+            at += 1;
+        }
+        match (byte, levels.last_mut()) {
+            (b' ' | b'\n' | b'\t' | b'\r', _) => {}
+            (b'}' | b']', _) => {
+                levels.pop();
+            }
+            (b':', Some(Level::Object { entered, .. })) => *entered = true,
+            (b',', Some(Level::Object { key, entered })) => {
+                *key = None;
+                *entered = false;
+            }
+            (b',', Some(Level::Array { index })) => *index = index.map(|index| index + 1),
+            (_, innermost) => {
+                match innermost {
+                    Some(Level::Object { key: key @ None, .. }) => {
+                        *key = json.get(start + 1..at.saturating_sub(1));
+                    }
+                    Some(Level::Array { index: index @ None }) => *index = Some(0),
+                    _ => {}
+                }
+                match byte {
+                    b'{' => levels.push(Level::Object {
+                        key: None,
+                        entered: false,
+                    }),
+                    b'[' => levels.push(Level::Array { index: None }),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    let mut path = String::new();
+    for level in levels {
+        match level {
+            Level::Object {
+                key: Some(key),
+                entered: true,
+            } => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(key);
+            }
+            Level::Array { index: Some(index) } => path.push_str(&format!("[{index}]")),
+            Level::Object { .. } | Level::Array { index: None } => {}
+        }
+    }
+    path
+}
