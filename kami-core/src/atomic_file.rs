@@ -39,7 +39,10 @@ pub fn ensure(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let directory = path.parent().unwrap_or(Path::new("."));
-    match unfinished(directory)?.into_temp_path().persist_noclobber(path) {
+    match unfinished(directory)?
+        .into_temp_path()
+        .persist_noclobber(path)
+    {
         Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
         _ => Ok(()),
     }
@@ -52,7 +55,11 @@ pub fn ensure(path: &Path) -> io::Result<()> {
 pub fn sweep(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+        if !entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(UNFINISHED.as_bytes())
+        {
             continue;
         }
         match remove_abandoned(&entry) {
@@ -67,12 +74,18 @@ pub fn sweep(directory: &Path) -> io::Result<()> {
 fn remove_abandoned(entry: &fs::DirEntry) -> io::Result<()> {
     let written = entry.metadata()?.modified()?;
     // A time in the future says nothing, so that file stays.
-    if written.elapsed().is_ok_and(|age| age > ABANDONED) { fs::remove_file(entry.path()) } else { Ok(()) }
+    if written.elapsed().is_ok_and(|age| age > ABANDONED) {
+        fs::remove_file(entry.path())
+    } else {
+        Ok(())
+    }
 }
 
 /// `tempfile` creates with mode 0600, and removes the file if it is not persisted.
 fn unfinished(directory: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)
+    tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempfile_in(directory)
 }
 
 /// Makes a rename last through a power cut, where directories can be synced.
@@ -80,7 +93,11 @@ fn unfinished(directory: &Path) -> io::Result<NamedTempFile> {
 /// # Errors
 /// Where the directory cannot be opened or synced.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
+    if cfg!(unix) {
+        File::open(directory)?.sync_all()
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -119,11 +136,16 @@ mod tests {
             (".unfinished-old", hours_ago),
             (".unfinished-new", SystemTime::now()),
         ] {
-            File::create(directory.path().join(name)).unwrap().set_modified(written).unwrap();
+            File::create(directory.path().join(name))
+                .unwrap()
+                .set_modified(written)
+                .unwrap();
         }
         sweep(directory.path()).unwrap();
-        let mut left: Vec<_> =
-            fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         left.sort();
         assert_eq!(left, [".unfinished-new", "kept.wasm"]);
     }

@@ -142,19 +142,9 @@ impl Component {
         self.abi
     }
 
-    /// The name under which it exports that contract.
-    pub(crate) fn abi_export(&self) -> &str {
-        self.exports.iter().find(|name| abi_of(name).is_some()).map_or("", String::as_str)
-    }
-
     /// The component alone, without our sections.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.end]
-    }
-
-    /// The whole file, which is also a component.
-    pub(crate) fn file(&self) -> &Arc<[u8]> {
-        &self.bytes
     }
 
     /// Appends the bill of materials and the manifest: the bytes of an unsigned artifact.

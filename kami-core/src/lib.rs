@@ -7,3 +7,7 @@ pub mod manifest;
 pub mod component;
 pub mod signing;
 pub mod registry;
+pub mod engine;
+pub mod sandbox;
+pub mod resolve;
+pub mod call;

@@ -6,6 +6,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Item, Signature, Visibility};
 
 /// A function with its body left alone, so that a half-typed body still makes a tool.
+#[derive(Clone)]
 pub struct Function {
     pub attributes: Vec<Attribute>,
     pub visibility: Visibility,
@@ -34,7 +35,11 @@ impl Function {
     /// Reads an item; the error is a finished expansion: the item as it was plus one diagnostic.
     pub fn from_item(item: TokenStream) -> Result<Self, TokenStream> {
         syn::parse2(item.clone()).map_err(|error| {
-            let error = match syn::parse2::<Item>(item.clone()).ok().as_ref().and_then(kind) {
+            let error = match syn::parse2::<Item>(item.clone())
+                .ok()
+                .as_ref()
+                .and_then(kind)
+            {
                 Some((kind, span)) => syn::Error::new(
                     span,
                     format!("`#[kami_tool]` goes on a function, not on {kind}"),

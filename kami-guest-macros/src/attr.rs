@@ -1,11 +1,10 @@
 //! The keys inside `#[kami_tool(...)]`, and the attributes on parameters.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::spanned::Spanned;
 use syn::{Attribute, Expr, ExprLit, Lit, LitStr, Meta, Path, Token, parse_quote};
 
 use crate::suggest::nearest;
@@ -108,8 +107,6 @@ pub struct ParameterAttributes {
     pub default: Option<Expr>,
     /// The parameter is spread into the argument object, which rules out strictness.
     pub flattened: bool,
-    /// The parameter brings its own conversion, so its type need not be convertible.
-    pub converted: bool,
 }
 
 impl ParameterAttributes {
@@ -122,16 +119,15 @@ impl ParameterAttributes {
             if path.is_ident("doc") {
                 parsed.docs.push(attribute.clone());
             } else if path.is_ident("serde") || path.is_ident("schemars") {
-                parsed.flattened |= mentions(attribute, &["flatten"]);
-                parsed.converted |= mentions(attribute, &["with", "deserialize_with"]);
+                parsed.flattened |= mentions(attribute, "flatten");
                 parsed.field.push(attribute.clone());
             } else if path.is_ident("kami") {
                 mistakes.collect(parsed.kami(attribute));
             } else if path.is_ident("cfg") || path.is_ident("cfg_attr") {
-                mistakes.add(
-                    attribute.span(),
+                mistakes.collect::<()>(Err(syn::Error::new_spanned(
+                    attribute,
                     "a tool's arguments can't depend on `cfg`: put it on the whole function",
-                );
+                )));
             }
         }
         mistakes.finish(parsed)
@@ -144,8 +140,8 @@ impl ParameterAttributes {
 
     fn kami(&mut self, attribute: &Attribute) -> syn::Result<()> {
         let Meta::List(list) = &attribute.meta else {
-            return Err(syn::Error::new(
-                attribute.span(),
+            return Err(syn::Error::new_spanned(
+                attribute,
                 "write `#[kami(default = VALUE)]`",
             ));
         };
@@ -178,14 +174,15 @@ pub fn is_consumed(attribute: &Attribute) -> bool {
         .any(|name| attribute.path().is_ident(name))
 }
 
-/// Whether one of `keys` stands at the top level of a list attribute.
-fn mentions(attribute: &Attribute, keys: &[&str]) -> bool {
+/// Whether the key stands at the top level of a list attribute.
+fn mentions(attribute: &Attribute, key: &str) -> bool {
     let Meta::List(list) = &attribute.meta else {
         return false;
     };
-    list.tokens.clone().into_iter().any(|token| {
-        matches!(token, proc_macro2::TokenTree::Ident(ident) if keys.iter().any(|key| ident == key))
-    })
+    list.tokens
+        .clone()
+        .into_iter()
+        .any(|token| matches!(token, TokenTree::Ident(ident) if ident == key))
 }
 
 /// `key`, or `key = value`.
@@ -212,10 +209,7 @@ impl Entry {
                 lit: Lit::Str(string),
                 ..
             })) => Ok(string.clone()),
-            _ => Err(self.wrong(&format!(
-                "`{0}` is {what}: write `{0} = \"...\"`",
-                self.key
-            ))),
+            _ => Err(self.wrong(&format!("`{0}` is {what}: write `{0} = \"...\"`", self.key))),
         }
     }
 

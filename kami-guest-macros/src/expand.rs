@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, ExprLit, Lit, LitStr, Meta};
+use syn::{Attribute, Expr, ExprLit, Lit, LitStr, Meta, PathArguments, Type};
 
 use crate::ast::Function;
 use crate::attr::{Hint, path_string};
@@ -16,9 +16,8 @@ pub fn expand(function: &Function, tool: &Tool) -> TokenStream {
     let item = fallback::function(function);
     let marker = name_marker(tool);
     let nudge = missing_docs_nudge(function, tool);
-    let arguments = arguments_type(tool);
+    let takes = takes(tool);
     let returns = returns(tool);
-    let input_schema = input_schema(tool);
     let call = call(function, tool);
 
     let name = &tool.name;
@@ -34,7 +33,7 @@ pub fn expand(function: &Function, tool: &Tool) -> TokenStream {
         #marker
         const _: () = {
             #nudge
-            #arguments
+            #takes
             #returns
             #call
             #private::inventory::submit! {
@@ -48,7 +47,7 @@ pub fn expand(function: &Function, tool: &Tool) -> TokenStream {
                         idempotent: #idempotent,
                         open_world: #open_world,
                     },
-                    input_schema: #input_schema,
+                    input_schema: || __kami_takes().input_schema(),
                     output_schema: || #private::Return::output_schema(&__kami_returns()),
                     call: __kami_call,
                 }
@@ -103,8 +102,11 @@ fn missing_docs_nudge(function: &Function, tool: &Tool) -> Option<TokenStream> {
     })
 }
 
-/// The struct whose fields are the parameters.
-fn arguments_type(tool: &Tool) -> TokenStream {
+/// The struct whose fields are the parameters, and how it is read.
+///
+/// It is generic over the types of its plain fields: the derived code is then free of errors, and
+/// an unfit type is one error where `fit` is told the types, in place of ten in what is derived.
+fn takes(tool: &Tool) -> TokenStream {
     let private = private(tool);
     let serde = path_string(&tool.kami, "__private::serde");
     let schemars = path_string(&tool.kami, "__private::schemars");
@@ -113,110 +115,157 @@ fn arguments_type(tool: &Tool) -> TokenStream {
         .iter()
         .any(|parameter| parameter.attributes.flattened);
     let strict = (!flattened).then(|| quote!(#[serde(deny_unknown_fields)]));
-    let fields = tool.parameters.iter().enumerate().map(|(index, parameter)| {
-        let Parameter { name, attributes, .. } = parameter;
-        let docs = (!attributes.docs.is_empty()).then(|| {
-            let description = description(&attributes.docs);
-            quote!(#[doc = #description])
+    let fields = tool
+        .parameters
+        .iter()
+        .enumerate()
+        .map(|(index, parameter)| {
+            let Parameter {
+                name,
+                ty,
+                attributes,
+            } = parameter;
+            let docs = (!attributes.docs.is_empty()).then(|| {
+                let description = description(&attributes.docs);
+                quote!(#[doc = #description])
+            });
+            let passed_on = &attributes.field;
+            let default = attributes.default.as_ref().map(|_| {
+                let function = default_function(index).to_string();
+                quote!(#[serde(default = #function)])
+            });
+            let ty = match attributes.shape() {
+                true => ty.to_token_stream(),
+                false => type_parameter(index).to_token_stream(),
+            };
+            quote!(#docs #(#passed_on)* #default #name: #ty)
         });
-        let passed_on = &attributes.field;
-        let default = attributes.default.as_ref().map(|_| {
-            let function = default_function(index).to_string();
-            quote!(#[serde(default = #function)])
-        });
-        let ty = field_type(tool, parameter);
-        quote!(#docs #(#passed_on)* #default #name: #ty)
+    let defaults = tool
+        .parameters
+        .iter()
+        .enumerate()
+        .filter_map(|(index, parameter)| default_value(index, parameter));
+
+    let plain = || {
+        let parameters = tool.parameters.iter().enumerate();
+        parameters.filter(|(_, parameter)| !parameter.attributes.shape())
+    };
+    let generics: Vec<_> = plain().map(|(index, _)| type_parameter(index)).collect();
+    let types: Vec<_> = plain().map(|(_, parameter)| &parameter.ty).collect();
+    let wrapper = sole(tool).map(|Parameter { name, .. }| {
+        quote! {
+            impl<#(#generics)*> #private::Wrapper for __KamiArguments<#(#generics)*> {
+                type Wrapped = #(#generics)*;
+                fn unwrap(self) -> Self::Wrapped {
+                    self.#name
+                }
+            }
+        }
     });
-    let defaults = tool.parameters.iter().enumerate().filter_map(|(index, parameter)| {
-        let value = parameter.attributes.default.as_ref()?;
-        let function = default_function(index);
-        let ty = &parameter.ty;
-        // A literal's type is known to be `&str`; converting it spares the user a `.into()`.
-        let value = match value {
-            Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => quote!(::core::convert::Into::into(#value)),
-            _ => value.to_token_stream(),
-        };
-        Some(quote!(fn #function() -> #ty { #value }))
-    });
+    let (generic, concrete, conversion) = match &wrapper {
+        Some(_) => (
+            quote!(#(#generics)*),
+            quote!(#(#types)*),
+            quote!(sole::<__KamiArguments<#(#generics)*>>()),
+        ),
+        None => (
+            quote!(__KamiArguments<#(#generics),*>),
+            quote!(__KamiArguments<#(#types),*>),
+            quote!(all()),
+        ),
+    };
     quote! {
         #[derive(#private::serde::Deserialize, #private::schemars::JsonSchema)]
         #[serde(crate = #serde)]
         #[schemars(crate = #schemars)]
         #strict
         #[allow(non_snake_case)]
-        struct __KamiArguments { #(#fields),* }
+        struct __KamiArguments<#(#generics),*> { #(#fields),* }
+        #wrapper
         #(#defaults)*
+
+        fn __kami_takes() -> #private::Takes<#concrete> {
+            fn fit<#(#generics: #private::ToolArgument),*>() -> #private::Takes<#generic> {
+                #private::Takes::#conversion
+            }
+            fit::<#(#types),*>()
+        }
     }
+}
+
+/// The function that serde calls for an argument that was left out.
+fn default_value(index: usize, parameter: &Parameter) -> Option<TokenStream> {
+    let value = parameter.attributes.default.as_ref()?;
+    let function = default_function(index);
+    let ty = &parameter.ty;
+    // A literal's type is known to be `&str`; converting it spares the user a `.into()`.
+    let value = match value {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(_), ..
+        }) => quote!(::core::convert::Into::into(#value)),
+        _ => value.to_token_stream(),
+    };
+    Some(quote!(fn #function() -> #ty { #value }))
 }
 
 fn default_function(index: usize) -> Ident {
     format_ident!("__kami_default_{index}")
 }
 
-/// The parameter's type, reached through the trait that explains what is wrong with an unfit one.
-fn field_type(tool: &Tool, parameter: &Parameter) -> TokenStream {
-    let ty = &parameter.ty;
-    if parameter.attributes.converted {
-        return ty.to_token_stream();
-    }
-    let private = private(tool);
-    quote_spanned!(ty.span()=> <#ty as #private::ToolArgument>::Itself)
+fn type_parameter(index: usize) -> Ident {
+    format_ident!("__Kami{index}")
 }
 
 /// How the return type becomes a result; the one place where an unfit type is an error.
 fn returns(tool: &Tool) -> TokenStream {
     let private = private(tool);
     let output = &tool.output;
-    let conversion = quote_spanned! {output.span()=>
-        let whole = #private::Probe::<#output>::new();
-        let success = whole.on_success().success();
-        whole.returns(success)
-    };
+    let (success_span, error_span) = spans_of_result(output);
+    let success = quote_spanned!(success_span=> whole.on_success().success());
+    let whole = quote_spanned!(error_span=> whole.returns(success));
     quote! {
         fn __kami_returns() -> impl #private::Return<#output> {
             #[allow(unused_imports)]
             use #private::{Infallible as _, Structured as _};
-            #conversion
+            let whole = #private::Probe::<#output>::new();
+            let success = #success;
+            #whole
         }
     }
 }
 
-fn input_schema(tool: &Tool) -> TokenStream {
-    let private = private(tool);
-    match sole(tool) {
-        Some(parameter) => {
-            let ty = field_type(tool, parameter);
-            quote!(#private::sole_input_schema::<#ty, __KamiArguments>)
-        }
-        None => quote!(#private::input_schema::<__KamiArguments>),
+/// Where to point when a success or an error is unfit: into `Result<T, E>` if it is written so.
+fn spans_of_result(output: &Type) -> (Span, Span) {
+    if let Type::Path(path) = output
+        && let Some(segment) = path.path.segments.last()
+        && segment.ident == "Result"
+        && let PathArguments::AngleBracketed(arguments) = &segment.arguments
+        && let (Some(success), Some(error)) = (arguments.args.first(), arguments.args.last())
+    {
+        return (success.span(), error.span());
     }
+    (output.span(), output.span())
 }
 
 fn call(function: &Function, tool: &Tool) -> TokenStream {
     let private = private(tool);
     let target = &function.signature.ident;
-    let names: Vec<_> = tool.parameters.iter().map(|parameter| &parameter.name).collect();
+    let names: Vec<_> = tool
+        .parameters
+        .iter()
+        .map(|parameter| &parameter.name)
+        .collect();
     let locals: Vec<_> = (0..names.len())
         .map(|index| format_ident!("__kami_argument_{index}"))
         .collect();
-    let (arguments, pattern) = match sole(tool) {
-        Some(parameter) => {
-            let ty = field_type(tool, parameter);
-            let name = &parameter.name;
-            (
-                quote!(sole_argument::<#ty, __KamiArguments>(|arguments| arguments.#name)),
-                quote!(#(#locals)*),
-            )
-        }
-        None => (
-            quote!(arguments::<__KamiArguments>()),
-            quote!(__KamiArguments { #(#names: #locals),* }),
-        ),
+    let pattern = match sole(tool) {
+        Some(_) => quote!(#(#locals)*),
+        None => quote!(__KamiArguments { #(#names: #locals),* }),
     };
     quote! {
         #[allow(deprecated, clippy::unit_arg)]
         fn __kami_call(call: &#private::Call<'_>) -> #private::Outcome {
-            match call.#arguments {
+            match __kami_takes().read(call) {
                 ::core::result::Result::Ok(#pattern) => {
                     #private::Return::outcome(&__kami_returns(), #target(#(#locals),*))
                 }
@@ -277,7 +326,10 @@ fn comment_lines(comment: &str) -> Vec<String> {
     let mut lines: Vec<&str> = comment.lines().collect();
     if let [first, rest @ ..] = lines.as_mut_slice() {
         let written = rest.iter().filter(|line| !line.trim().is_empty());
-        if written.clone().all(|line| line.trim_start().starts_with('*')) {
+        if written
+            .clone()
+            .all(|line| line.trim_start().starts_with('*'))
+        {
             for line in rest.iter_mut() {
                 *line = line.trim_start().trim_start_matches('*');
             }

@@ -29,6 +29,9 @@ pub fn function(function: &Function) -> TokenStream {
 /// The function together with the mistakes found in it.
 pub fn with_errors(function: &Function, mistakes: &syn::Error) -> TokenStream {
     let mistakes = mistakes.to_compile_error();
-    let function = self::function(function);
+    let mut function = function.clone();
+    // rustc would refuse `...` once more, and in terms that don't help here.
+    function.signature.variadic = None;
+    let function = self::function(&function);
     quote!(#function #mistakes)
 }

@@ -2,8 +2,8 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::parse::{Parse, ParseStream};
 use syn::Item;
+use syn::parse::{Parse, ParseStream};
 
 use crate::attr::{crate_path, path_string};
 

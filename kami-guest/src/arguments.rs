@@ -2,7 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use crate::schema::input_schema;
 use crate::shape::is_struct;
 use crate::tool::{Call, Error, ErrorKind};
 
@@ -13,33 +15,55 @@ use crate::tool::{Call, Error, ErrorKind};
     note = "put `#[kami_type]` on a type of your own, or derive `Deserialize` and `JsonSchema`",
     note = "take a type from another crate apart into arguments that JSON knows"
 )]
-pub trait ToolArgument {
-    /// The type. Naming it through the trait makes an unfit type one error instead of ten.
-    type Itself;
-}
+pub trait ToolArgument: DeserializeOwned + JsonSchema {}
 
 #[diagnostic::do_not_recommend]
-impl<T: DeserializeOwned + JsonSchema> ToolArgument for T {
-    type Itself = T;
+impl<T: DeserializeOwned + JsonSchema> ToolArgument for T {}
+
+/// How the arguments of a call are read, and which schema they have.
+pub struct Takes<T> {
+    read: fn(&str) -> serde_json::Result<T>,
+    input_schema: fn() -> Value,
 }
 
-impl Call<'_> {
-    /// All arguments.
-    pub fn arguments<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_str(self.arguments)
-            .map_err(|error| explain(self.arguments, &error))
+/// The arguments of a tool with one parameter, if they aren't that parameter.
+pub trait Wrapper {
+    /// The type of the parameter.
+    type Wrapped;
+    /// The parameter.
+    fn unwrap(self) -> Self::Wrapped;
+}
+
+impl<T: DeserializeOwned + JsonSchema> Takes<T> {
+    /// The arguments are the fields of `T`.
+    pub fn all() -> Self {
+        Self {
+            read: |json| serde_json::from_str(json),
+            input_schema: input_schema::<T>,
+        }
     }
 
-    /// The one argument: the whole object if its type is a struct, else the one field of `W`.
-    pub fn sole_argument<T: DeserializeOwned, W: DeserializeOwned>(
-        &self,
-        unwrap: fn(W) -> T,
-    ) -> Result<T, Error> {
+    /// The arguments are the fields of `T` if that is a struct, else its wrapper's one field.
+    pub fn sole<W: DeserializeOwned + JsonSchema + Wrapper<Wrapped = T>>() -> Self {
         if is_struct::<T>() {
-            self.arguments()
-        } else {
-            self.arguments().map(unwrap)
+            return Self::all();
         }
+        Self {
+            read: |json| serde_json::from_str(json).map(W::unwrap),
+            input_schema: input_schema::<W>,
+        }
+    }
+}
+
+impl<T> Takes<T> {
+    /// The arguments of this call.
+    pub fn read(&self, call: &Call<'_>) -> Result<T, Error> {
+        (self.read)(call.arguments).map_err(|error| explain(call.arguments, &error))
+    }
+
+    /// The schema of the argument object.
+    pub fn input_schema(&self) -> Value {
+        (self.input_schema)()
     }
 }
 
@@ -103,10 +127,14 @@ fn path_at(json: &str, offset: usize) -> String {
             (b',', Some(Level::Array { index })) => *index = index.map(|index| index + 1),
             (_, innermost) => {
                 match innermost {
-                    Some(Level::Object { key: key @ None, .. }) => {
+                    Some(Level::Object {
+                        key: key @ None, ..
+                    }) => {
                         *key = json.get(start + 1..at.saturating_sub(1));
                     }
-                    Some(Level::Array { index: index @ None }) => *index = Some(0),
+                    Some(Level::Array {
+                        index: index @ None,
+                    }) => *index = Some(0),
                     _ => {}
                 }
                 match byte {

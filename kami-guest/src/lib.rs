@@ -124,9 +124,8 @@ pub mod prelude {
 /// What the generated code uses; it changes without notice.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::arguments::ToolArgument;
+    pub use crate::arguments::{Takes, ToolArgument, Wrapper};
     pub use crate::output::{Infallible, Probe, Return, Structured};
-    pub use crate::schema::{input_schema, sole_input_schema};
     pub use crate::tool::{Call, Hints, Outcome, Tool};
     pub use {inventory, schemars, serde};
 }

@@ -173,10 +173,7 @@ pub trait Infallible<T> {
 
     /// The whole conversion, given that of a success.
     fn returns(&self, success: Success<T>) -> Returns<T, T> {
-        Returns {
-            split: Ok,
-            success,
-        }
+        Returns { split: Ok, success }
     }
 }
 

@@ -5,10 +5,7 @@
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-
-use crate::shape::is_struct;
 
 /// The formats that JSON Schema 2020-12 defines; schemars has more, such as `int64`.
 const STANDARD_FORMATS: [&str; 19] = [
@@ -39,15 +36,6 @@ pub fn input_schema<T: JsonSchema>() -> Value {
     schema.entry("type").or_insert("object".into());
     schema.entry("properties").or_insert(json!({}));
     schema.into()
-}
-
-/// The schema of the argument object of a tool with one parameter, which may be that object.
-pub fn sole_input_schema<T: JsonSchema + DeserializeOwned, W: JsonSchema>() -> Value {
-    if is_struct::<T>() {
-        input_schema::<T>()
-    } else {
-        input_schema::<W>()
-    }
 }
 
 /// The schema of a structured result, if one schema fits all values of the type.
@@ -176,7 +164,9 @@ fn is_externally_tagged(schema: &Value) -> bool {
             let is_keyed = variant["additionalProperties"] == false
                 && variant["properties"].as_object().is_some_and(|properties| {
                     properties.len() == 1
-                        && properties.values().all(|value| value.get("const").is_none())
+                        && properties
+                            .values()
+                            .all(|value| value.get("const").is_none())
                 });
             is_name || is_keyed
         })

@@ -106,11 +106,7 @@ impl ser::Serializer for Probe {
     type SerializeStruct = Impossible<(), Shape>;
     type SerializeStructVariant = Impossible<(), Shape>;
 
-    fn serialize_struct(
-        self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStruct, Shape> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Shape> {
         Err(Shape::Object)
     }
 

@@ -107,7 +107,10 @@ pub fn describe() -> Value {
 
 /// Runs the tool of that name on a JSON object.
 pub fn call(name: &str, arguments: &str) -> Outcome {
-    match inventory::iter::<Tool>.into_iter().find(|tool| tool.name == name) {
+    match inventory::iter::<Tool>
+        .into_iter()
+        .find(|tool| tool.name == name)
+    {
         Some(tool) => (tool.call)(&Call { arguments }),
         None => Outcome::Error(Error::new(
             ErrorKind::NotFound,

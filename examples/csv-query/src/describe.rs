@@ -166,7 +166,11 @@ fn kind(values: &[&str]) -> Kind {
 /// Whether a value starts with a date as of ISO 8601, such as `2026-11-21`; a time may follow.
 fn is_date(value: &str) -> bool {
     let bytes = value.as_bytes();
-    let number = |range| value.get(range).and_then(|part: &str| part.parse::<u8>().ok());
+    let number = |range| {
+        value
+            .get(range)
+            .and_then(|part: &str| part.parse::<u8>().ok())
+    };
     bytes.len() >= 10
         && bytes[..4].iter().all(u8::is_ascii_digit)
         && bytes[4] == b'-'

@@ -11,7 +11,7 @@ mod table;
 
 pub use cell::Cell;
 pub use describe::{Column, Count, Description, Kind, describe};
-pub use query::{Aggregate, Answer, Condition, Function, Operand, Operator, Query, query};
+pub use query::{Aggregate, Answer, Condition, Function, Operand, Operator, Query, Scalar, query};
 pub use table::{Source, Table};
 
 use kami_guest::prelude::*;

@@ -11,7 +11,7 @@ use crate::statistics::{mean, quantile, sorted, standard_deviation};
 use crate::table::{Source, Table};
 
 /// What to ask of a table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[kami_type]
 #[serde(deny_unknown_fields)]
 pub struct Query {
@@ -88,10 +88,18 @@ pub enum Operator {
 #[kami_type]
 #[serde(untagged)]
 pub enum Operand {
+    One(Scalar),
+    List(Vec<Scalar>),
+}
+
+/// A single value to compare with.
+#[derive(Clone, Debug)]
+#[kami_type]
+#[serde(untagged)]
+pub enum Scalar {
     Number(f64),
     Boolean(bool),
     Text(String),
-    List(Vec<Operand>),
 }
 
 /// One thing to work out for a group.
@@ -189,10 +197,7 @@ fn order(left: &Cell, right: &Cell, descending: bool) -> Ordering {
 }
 
 /// The rows that meet all conditions.
-fn filter<'t>(
-    table: &'t Table,
-    conditions: &[Condition],
-) -> Result<Vec<&'t StringRecord>, String> {
+fn filter<'t>(table: &'t Table, conditions: &[Condition]) -> Result<Vec<&'t StringRecord>, String> {
     let conditions: Vec<(usize, &Condition)> = conditions
         .iter()
         .map(|condition| {
@@ -228,24 +233,23 @@ impl Condition {
     /// An empty cell meets no comparison but `ne`.
     fn is_met(&self, text: &str) -> bool {
         let is_empty = cell::is_empty(text);
-        let Some(operand) = &self.value else {
-            return is_empty == (self.op == Operator::Empty);
-        };
-        let order = match is_empty {
-            true => None,
-            false => operand.order(text),
+        let operand = match &self.value {
+            None => return is_empty == (self.op == Operator::Empty),
+            Some(_) if is_empty => return self.op == Operator::Ne,
+            Some(Operand::List(items)) => return items.iter().any(|item| item.equals(text)),
+            Some(Operand::One(operand)) => operand,
         };
         match self.op {
-            Operator::Eq => order == Some(Ordering::Equal),
-            Operator::Ne => order != Some(Ordering::Equal),
-            Operator::Lt => order == Some(Ordering::Less),
-            Operator::Le => order.is_some_and(Ordering::is_le),
-            Operator::Gt => order == Some(Ordering::Greater),
-            Operator::Ge => order.is_some_and(Ordering::is_ge),
-            Operator::In => operand.contains(text),
+            Operator::Ne => !operand.equals(text),
+            Operator::Lt => operand.order(text).is_some_and(Ordering::is_lt),
+            Operator::Le => operand.order(text).is_some_and(Ordering::is_le),
+            Operator::Gt => operand.order(text).is_some_and(Ordering::is_gt),
+            Operator::Ge => operand.order(text).is_some_and(Ordering::is_ge),
             Operator::Contains => folded(text).contains(&folded(&operand.text())),
             Operator::StartsWith => folded(text).starts_with(&folded(&operand.text())),
-            Operator::Empty | Operator::NotEmpty => false,
+            Operator::Eq | Operator::In | Operator::Empty | Operator::NotEmpty => {
+                operand.equals(text)
+            }
         }
     }
 }
@@ -254,7 +258,7 @@ fn folded(text: &str) -> String {
     text.to_lowercase()
 }
 
-impl Operand {
+impl Scalar {
     /// How a cell compares with this; not at all, if this is a number and the cell is none.
     fn order(&self, text: &str) -> Option<Ordering> {
         let operand = self.text();
@@ -266,13 +270,8 @@ impl Operand {
         }
     }
 
-    fn contains(&self, text: &str) -> bool {
-        match self {
-            Self::List(items) => items
-                .iter()
-                .any(|item| item.order(text) == Some(Ordering::Equal)),
-            _ => false,
-        }
+    fn equals(&self, text: &str) -> bool {
+        self.order(text) == Some(Ordering::Equal)
     }
 
     fn text(&self) -> String {
@@ -280,7 +279,6 @@ impl Operand {
             Self::Number(number) => number.to_string(),
             Self::Boolean(boolean) => boolean.to_string(),
             Self::Text(text) => text.trim().to_owned(),
-            Self::List(_) => String::new(),
         }
     }
 }
@@ -336,7 +334,9 @@ fn aggregate(table: &Table, rows: &[&StringRecord], query: &Query) -> Result<Row
         .map(|aggregate| aggregate.source(table))
         .collect::<Result<_, _>>()?;
     let answers = groups(rows, &keys).into_iter().map(|group| {
-        let key = group.first().map(|row| keys.iter().map(|reader| reader.read(row)));
+        let key = group
+            .first()
+            .map(|row| keys.iter().map(|reader| reader.read(row)));
         let values = query
             .aggregates
             .iter()

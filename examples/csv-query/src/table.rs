@@ -52,8 +52,9 @@ impl Table {
             (Some(_), Some(_)) => return Err("give either `path` or `csv`, not both".to_owned()),
         };
         let delimiter = source.delimiter.unwrap_or_else(|| guess_delimiter(text));
-        let delimiter = u8::try_from(delimiter)
-            .map_err(|_| format!("`delimiter` is {delimiter:?}: it has to be an ASCII character"))?;
+        let delimiter = u8::try_from(delimiter).map_err(|_| {
+            format!("`delimiter` is {delimiter:?}: it has to be an ASCII character")
+        })?;
         let mut reader = ReaderBuilder::new()
             .delimiter(delimiter)
             .from_reader(text.as_bytes());

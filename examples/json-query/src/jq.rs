@@ -6,7 +6,7 @@ use jaq_json::{Num, Val};
 use kami_guest::serde_json::{Map, Value};
 
 /// Reads JSON texts that stand one after another.
-pub fn parse(text: &str) -> Result<Vec<Val>, String> {
+pub fn read_all(text: &str) -> Result<Vec<Val>, String> {
     let values: Vec<Val> = jaq_json::read::parse_many(text.as_bytes())
         .collect::<Result<_, _>>()
         .map_err(|error| format!("`json` is not JSON: {error}"))?;
@@ -25,7 +25,8 @@ impl Filter {
         let arena = Arena::default();
         let definitions = jaq_core::defs()
             .chain(jaq_std::defs())
-            .chain(jaq_json::defs());
+            .chain(jaq_json::defs())
+            .chain(formats());
         let functions = jaq_core::funs()
             .chain(jaq_std::funs())
             .chain(jaq_json::funs());
@@ -47,12 +48,22 @@ impl Filter {
                 let context = Ctx::<data::JustLut<Val>>::new(&self.0.lut, Vars::new([]));
                 self.0.id.run((context, input))
             })
-            .map(|result| match result.map_err(|exception| exception.get_err()) {
-                Ok(value) => to_json(&value),
-                Err(Ok(error)) => Err(format!("the filter failed: {error}")),
-                Err(Err(_)) => Err("the filter called `halt`, which stops nothing here".to_owned()),
-            })
+            .map(
+                |result| match result.map_err(|exception| exception.get_err()) {
+                    Ok(value) => to_json(&value),
+                    Err(Ok(error)) => Err(format!("the filter failed: {error}")),
+                    Err(Err(_)) => {
+                        Err("the filter called `halt`, which stops nothing here".to_owned())
+                    }
+                },
+            )
     }
+}
+
+/// Definitions that a person who knows jq expects beside those of the standard library.
+fn formats() -> Vec<parse::Def<&'static str>> {
+    load::parse(include_str!("formats.jq"), |parser| parser.defs())
+        .expect("the definitions of this crate parse")
 }
 
 /// The value as JSON. Numbers that JSON lacks become `null`, as in jq.

@@ -25,7 +25,7 @@ pub struct Results {
 ///
 /// Speaks the jq language with its standard library: paths (`.a.b[0]`, `.[]?`), pipes, `select`,
 /// `map`, `group_by`, `to_entries`, `reduce`, `test` and `capture` (regular expressions), string
-/// interpolation, `@csv`, dates, user-defined functions and so on.
+/// interpolation, `@csv`, `@base64d`, dates, user-defined functions and so on.
 /// A filter gives any number of values, so `results` is always an array.
 #[kami_tool]
 pub fn json_query(
@@ -41,8 +41,8 @@ pub fn json_query(
     limit: usize,
 ) -> Result<Results, String> {
     let inputs = match json {
-        Value::String(text) => jq::parse(&text)?,
-        value => jq::parse(&value.to_string())?,
+        Value::String(text) => jq::read_all(&text)?,
+        value => jq::read_all(&value.to_string())?,
     };
     let filter = jq::Filter::compile(&filter)?;
     let mut answer = Results {

@@ -23,9 +23,13 @@ fn check_error(filter: &str, json: impl Into<Value>, expected: &str) {
 fn cargo_metadata() -> String {
     let output = std::process::Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        ])
         .output()
         .unwrap();
+    assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -66,7 +70,19 @@ fn speaks_jq() {
         r#""2026-11""#,
         json!([11]),
     );
-    check("[1, 2] | @csv", Value::Null, json!(["1,2"]));
+    check(
+        r#"[1, 2.5, null, true, "a\"b", "c\td\\"] | @csv, @tsv"#,
+        Value::Null,
+        json!([
+            "1,2.5,,true,\"a\"\"b\",\"c\td\\\"",
+            "1\t2.5\t\ttrue\ta\"b\tc\\td\\\\"
+        ]),
+    );
+    check(
+        "@base64d | fromjson | .a",
+        json!(r#""eyJhIjogMX0=""#),
+        json!([1]),
+    );
     check("fromdate", r#""2015-03-05T23:51:47Z""#, json!([1425599507]));
 }
 
@@ -77,7 +93,11 @@ fn runs_once_for_each_line_of_json_lines() {
 
 #[test]
 fn keeps_the_digits_of_large_numbers() {
-    check(".", json!(9_007_199_254_740_993_u64), json!([9_007_199_254_740_993_u64]));
+    check(
+        ".",
+        json!(9_007_199_254_740_993_u64),
+        json!([9_007_199_254_740_993_u64]),
+    );
     check("nan, infinite", Value::Null, json!([null, null]));
 }
 
@@ -104,7 +124,7 @@ fn says_what_is_wrong_and_where() {
     check_error(
         ".a |\n  (.b",
         json!({}),
-        "the filter is not valid jq: line 2, column 3: expected closing parenthesis, found `(.b`",
+        "the filter is not valid jq: line 2, column 6: expected closing parenthesis, found the end of the filter",
     );
     check_error(
         ".a.b",

@@ -77,11 +77,11 @@ impl Folder {
             ));
         }
         let root = self.root.clone();
+        let glob = self.glob(glob)?;
         let walk = WalkBuilder::new(&self.root)
             .parents(false)
             .git_global(false)
             .require_git(false)
-            .overrides(self.overrides(glob)?)
             .sort_by_file_name(Ord::cmp)
             .filter_entry(move |entry| {
                 entry.path().starts_with(&scope) || scope.starts_with(entry.path())
@@ -90,6 +90,7 @@ impl Folder {
         Ok(walk
             .filter_map(Result::ok)
             .filter(|entry| entry.file_type().is_some_and(|kind| kind.is_file()))
+            .filter(move |entry| !glob.matched(entry.path(), false).is_ignore())
             .filter_map(move |entry| {
                 let path = entry.path().strip_prefix(&root).ok()?;
                 path.to_str().map(|path| path.replace('\\', "/"))
@@ -101,8 +102,9 @@ impl Folder {
     /// # Errors
     /// There is no such file, it is too large, or it is binary.
     pub fn read(&self, path: &str) -> Result<String, String> {
-        let mut file = File::open(self.resolve(path)?)
-            .map_err(|error| format!("can't open `{path}`: {error}; `list_files` shows what is there"))?;
+        let mut file = File::open(self.resolve(path)?).map_err(|error| {
+            format!("can't open `{path}`: {error}; `list_files` shows what is there")
+        })?;
         let mut bytes = Vec::new();
         file.by_ref()
             .take(MAX_FILE_BYTES + 1)
@@ -131,15 +133,13 @@ impl Folder {
         }
     }
 
-    fn overrides(&self, glob: Option<&str>) -> Result<Override, String> {
-        let mut overrides = OverrideBuilder::new(&self.root);
-        if let Some(glob) = glob {
-            overrides
-                .add(glob)
-                .map_err(|error| format!("`glob` is not valid: {error}"))?;
+    /// A filter for files. It is not given to the walk, where it would trump the ignore files.
+    fn glob(&self, glob: Option<&str>) -> Result<Override, String> {
+        let mut filter = OverrideBuilder::new(&self.root);
+        match glob {
+            Some(glob) => filter.add(glob).and_then(|filter| filter.build()),
+            None => filter.build(),
         }
-        overrides
-            .build()
-            .map_err(|error| format!("`glob` is not valid: {error}"))
+        .map_err(|error| format!("`glob` is not valid: {error}"))
     }
 }

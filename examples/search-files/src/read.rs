@@ -35,7 +35,10 @@ pub fn read(
         next += 1;
     }
     if next <= total {
-        let _ = writeln!(answer, "[{total} lines in all: read on with first_line = {next}]");
+        let _ = writeln!(
+            answer,
+            "[{total} lines in all: read on with first_line = {next}]"
+        );
     }
     Ok(answer)
 }

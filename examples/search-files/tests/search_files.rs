@@ -181,7 +181,10 @@ fn says_what_is_wrong() {
         "`image.png` is not a text file in UTF-8"
     );
     let missing = folder.read("missing.md").unwrap_err();
-    assert!(missing.starts_with("can't open `missing.md`: "), "{missing}");
+    assert!(
+        missing.starts_with("can't open `missing.md`: "),
+        "{missing}"
+    );
     assert!(missing.ends_with("; `list_files` shows what is there"));
     let not_granted = Folder::open(Path::new("/nowhere/docs")).err().unwrap();
     assert_eq!(

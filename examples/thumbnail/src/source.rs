@@ -32,9 +32,7 @@ impl Source {
             (Some(path), None) => Ok(Self::Path(path)),
             (None, Some(base64)) => Ok(Self::Base64(base64)),
             (None, None) => Err("give the picture: either `path` or `image_base64`".to_owned()),
-            (Some(_), Some(_)) => {
-                Err("give either `path` or `image_base64`, not both".to_owned())
-            }
+            (Some(_), Some(_)) => Err("give either `path` or `image_base64`, not both".to_owned()),
         }
     }
 
@@ -46,7 +44,10 @@ impl Source {
         match self {
             Self::Path(path) => read_file(folder, path),
             Self::Base64(text) => {
-                let text = match text.strip_prefix("data:").and_then(|url| url.split_once(',')) {
+                let text = match text
+                    .strip_prefix("data:")
+                    .and_then(|url| url.split_once(','))
+                {
                     Some((_, data)) => data,
                     None => text,
                 };

@@ -286,7 +286,7 @@ impl Denial {
     pub fn hint(&self) -> String {
         let line = &self.line;
         match self.rule {
-            DenialRule::NotRequested | DenialRule::SpecialAddress => {
+            DenialRule::NotRequested | DenialRule::SpecialAddress | DenialRule::RawSocket => {
                 format!("the tool's author can ask for it under [package.metadata.kami.security]: {line}")
             }
             DenialRule::NotGranted => format!("the operator can grant it: {line}"),
@@ -303,6 +303,8 @@ pub enum DenialRule {
     NotGranted,
     /// A name leads to an address that is private, loopback, link-local or otherwise special.
     SpecialAddress,
+    /// Sockets are for nobody: HTTP requests are the only way to the network.
+    RawSocket,
 }
 
 impl fmt::Display for DenialRule {
@@ -313,6 +315,7 @@ impl fmt::Display for DenialRule {
             Self::SpecialAddress => {
                 "the address is not a public one, and is reached only by requests that name it literally"
             }
+            Self::RawSocket => "tools reach the network by HTTP requests only",
         })
     }
 }

@@ -1,5 +1,8 @@
 //! What a tool says while it runs, as notifications to the client that called it.
-#![expect(deprecated, reason = "logging is deprecated in 2026-07-28 and still part of every revision")]
+#![expect(
+    deprecated,
+    reason = "logging is deprecated in 2026-07-28 and still part of every revision"
+)]
 
 use rmcp::RoleServer;
 use rmcp::model::{
@@ -46,7 +49,8 @@ impl EventSink for Speaker {
     fn event(&self, event: GuestEvent) {
         let wanted = match &event {
             GuestEvent::Log { level, .. } => {
-                self.threshold.is_some_and(|threshold| severity(protocol_level(*level)) >= severity(threshold))
+                let severity_of_this = severity(protocol_level(*level));
+                self.threshold.is_some_and(|least| severity_of_this >= severity(least))
             }
             GuestEvent::Progress { .. } => self.progress,
             GuestEvent::ListChanged(_) => false,
@@ -78,8 +82,9 @@ impl Relay {
     async fn forward(&mut self, event: GuestEvent) {
         let sent = match event {
             GuestEvent::Log { level, message } => {
-                let log = LoggingMessageNotificationParam::new(protocol_level(level), message.into())
-                    .with_logger(self.logger.as_str());
+                let log =
+                    LoggingMessageNotificationParam::new(protocol_level(level), message.into())
+                        .with_logger(self.logger.as_str());
                 self.peer.notify_logging_message(log).await
             }
             GuestEvent::Progress { progress, total, message } => {

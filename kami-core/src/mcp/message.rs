@@ -9,12 +9,12 @@
 //! so that an error names what is wrong with them.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use rmcp::model::{
-    CallToolRequest, CancelledNotification, ClientJsonRpcMessage, ClientNotification,
-    ClientRequest, DiscoverRequest, ErrorCode, ErrorData, Extensions, InitializeRequest,
-    InitializedNotification, ListToolsRequest, MetaObject, PingRequest,
-    RequestId, RequestMetaObject, SetLevelRequest, SubscriptionsListenRequest,
+    CancelledNotification, ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorCode,
+    ErrorData, Extensions, InitializedNotification, ListToolsRequest, ListToolsRequestMethod,
+    MetaObject, PingRequest, Request, RequestId, RequestMetaObject,
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -88,7 +88,7 @@ pub(super) fn read(line: &[u8]) -> Fate<'_> {
         Some(b'{') => match serde_json::from_slice::<Envelope<'_>>(line) {
             Ok(envelope) => envelope.fate(line),
             Err(error) if error.is_data() => {
-                Fate::Refuse(Refusal::invalid(None, format!("not a message: {error}")))
+                Fate::Refuse(Refusal::invalid(None, format!("not a message: {}", brief(&error))))
             }
             Err(error) => Fate::Refuse(unparsable(&error)),
         },
@@ -103,13 +103,15 @@ pub(super) fn read(line: &[u8]) -> Fate<'_> {
 }
 
 fn unparsable(error: &serde_json::Error) -> Refusal<'static> {
-    Refusal::new(None, ErrorData::parse_error(format!("not JSON: {error}"), None))
+    Refusal::new(None, ErrorData::parse_error(format!("not JSON: {}", brief(error)), None))
 }
 
 impl<'a> Envelope<'a> {
     fn fate(self, line: &'a [u8]) -> Fate<'a> {
         // Only text and numbers may stand as an id, also where they are no valid id of MCP.
-        let echo = self.id.filter(|id| id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()));
+        let echo = self.id.filter(|id| {
+            id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
+        });
         if text(self.jsonrpc).as_deref() != Some("2.0") {
             return Fate::Refuse(Refusal::invalid(echo, "`jsonrpc` must be \"2.0\""));
         }
@@ -117,7 +119,10 @@ impl<'a> Envelope<'a> {
             return if self.result.is_some() || self.error.is_some() {
                 reply(line)
             } else {
-                Fate::Refuse(Refusal::invalid(echo, "a message has a `method`, a `result` or an `error`"))
+                Fate::Refuse(Refusal::invalid(
+                    echo,
+                    "a message has a `method`, a `result` or an `error`",
+                ))
             };
         };
         let Some(method) = text(Some(method)) else {
@@ -153,52 +158,34 @@ fn reply(line: &[u8]) -> Fate<'_> {
 
 /// The requests that are served, by method.
 fn request(method: &str, params: Option<&RawValue>) -> Result<ClientRequest, ErrorData> {
-    // An unknown method is told so, whatever its parameters are.
     type Reader = fn(Params) -> Result<ClientRequest, ErrorData>;
     let read: Reader = match method {
-        "initialize" => |params| {
-            let (params, extensions) = params.read()?;
-            let mut request = InitializeRequest::new(params);
-            request.extensions = extensions;
-            Ok(request.into())
-        },
+        "initialize" => |params| Ok(ClientRequest::InitializeRequest(params.request()?)),
+        "server/discover" => |params| Ok(ClientRequest::DiscoverRequest(params.request()?)),
         "ping" => |params| {
-            let extensions = params.only_meta();
+            let extensions = extensions(params.meta);
             Ok(PingRequest { method: Default::default(), extensions }.into())
         },
-        "server/discover" => |params| {
-            let mut request = DiscoverRequest::default();
-            request.extensions = params.only_meta();
-            Ok(request.into())
-        },
-        "logging/setLevel" => |params| {
-            let (params, extensions) = params.read()?;
-            let mut request = SetLevelRequest::new(params);
-            request.extensions = extensions;
-            Ok(request.into())
-        },
+        "logging/setLevel" => |params| Ok(ClientRequest::SetLevelRequest(params.request()?)),
         "tools/list" => |params| {
-            let (params, extensions) = params.read()?;
-            Ok(ListToolsRequest { method: Default::default(), params, extensions }.into())
+            let Request { params, extensions, .. } =
+                params.request::<ListToolsRequestMethod, _>()?;
+            Ok(ListToolsRequest { method: Default::default(), params: Some(params), extensions }
+                .into())
         },
         "tools/call" => |params| {
             params.check_call()?;
-            let (params, extensions) = params.read()?;
-            let mut request = CallToolRequest::new(params);
-            request.extensions = extensions;
-            Ok(request.into())
+            Ok(ClientRequest::CallToolRequest(params.request()?))
         },
-        "subscriptions/listen" => |params| {
-            let (params, extensions) = params.read()?;
-            let mut request = SubscriptionsListenRequest::new(params);
-            request.extensions = extensions;
-            Ok(request.into())
-        },
+        "subscriptions/listen" => {
+            |params| Ok(ClientRequest::SubscriptionsListenRequest(params.request()?))
+        }
         _ => {
-            let message = format!("there is no method `{}`", method.escape_debug());
+            let message = format!("there is no method `{}`", brief(method));
             return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None));
         }
     };
+    // Only now: an unknown method is told so whatever its parameters are.
     read(Params::parse(params)?)
 }
 
@@ -207,13 +194,17 @@ fn notification<'a>(method: &str, params: Option<&RawValue>) -> Fate<'a> {
     let read = || -> Result<Option<ClientNotification>, ErrorData> {
         let params = Params::parse(params)?;
         Ok(match method {
-            "notifications/cancelled" => Some(CancelledNotification::new(params.fields()?).into()),
+            "notifications/cancelled" => {
+                Some(CancelledNotification::new(decode(params.fields)?).into())
+            }
             "notifications/initialized" => Some(InitializedNotification::default().into()),
             _ => None,
         })
     };
     match read() {
-        Ok(Some(notification)) => Fate::Accept(Box::new(ClientJsonRpcMessage::notification(notification))),
+        Ok(Some(notification)) => {
+            Fate::Accept(Box::new(ClientJsonRpcMessage::notification(notification)))
+        }
         Ok(None) => Fate::Ignore,
         Err(error) => {
             tracing::debug!(%error, "ignoring a notification that cannot be read");
@@ -247,31 +238,19 @@ impl Params {
         Ok(Self { fields, meta })
     }
 
-    fn fields<P: DeserializeOwned>(self) -> Result<P, ErrorData> {
-        P::deserialize(Value::Object(self.fields)).map_err(|error| bad_params(&error))
-    }
-
-    fn read<P: DeserializeOwned>(mut self) -> Result<(P, Extensions), ErrorData> {
-        let extensions = self.take_meta();
-        Ok((self.fields()?, extensions))
-    }
-
-    fn only_meta(mut self) -> Extensions {
-        self.take_meta()
-    }
-
-    /// Puts `_meta` where rmcp looks for it.
-    fn take_meta(&mut self) -> Extensions {
-        let mut extensions = Extensions::new();
-        if let Some(meta) = self.meta.take() {
-            extensions.insert(RequestMetaObject(MetaObject(meta)));
-        }
-        extensions
+    fn request<M: Default, P: DeserializeOwned>(self) -> Result<Request<M, P>, ErrorData> {
+        let extensions = extensions(self.meta);
+        let mut request = Request::new(decode(self.fields)?);
+        request.extensions = extensions;
+        Ok(request)
     }
 
     fn check_call(&self) -> Result<(), ErrorData> {
         if !matches!(self.fields.get("name"), Some(Value::String(_))) {
-            return Err(ErrorData::invalid_params("`name` must be the name of a tool, a string", None));
+            return Err(ErrorData::invalid_params(
+                "`name` must be the name of a tool, a string",
+                None,
+            ));
         }
         match self.fields.get("arguments") {
             None | Some(Value::Null | Value::Object(_)) => Ok(()),
@@ -280,6 +259,31 @@ impl Params {
     }
 }
 
+fn decode<P: DeserializeOwned>(fields: JsonObject) -> Result<P, ErrorData> {
+    P::deserialize(Value::Object(fields)).map_err(|error| bad_params(&error))
+}
+
+/// Puts `_meta` where rmcp looks for it.
+fn extensions(meta: Option<JsonObject>) -> Extensions {
+    let mut extensions = Extensions::new();
+    if let Some(meta) = meta {
+        extensions.insert(RequestMetaObject(MetaObject(meta)));
+    }
+    extensions
+}
+
 fn bad_params(error: &serde_json::Error) -> ErrorData {
-    ErrorData::invalid_params(format!("`params`: {error}"), None)
+    ErrorData::invalid_params(format!("`params`: {}", brief(error)), None)
+}
+
+/// As much of a text that quotes the client as belongs into an error.
+pub(super) fn brief(text: impl Display) -> String {
+    const LONGEST: usize = 200;
+    let text = text.to_string();
+    let mut characters = text.chars();
+    let mut shown: String = characters.by_ref().take(LONGEST).collect();
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }

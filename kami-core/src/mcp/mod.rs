@@ -12,7 +12,7 @@
 //!
 //! The protocol's types and its service loop come from the crate `rmcp`; none of its types is
 //! public here. Its own handshake and its own transport are not used: the first ends the connection
-//! when a client opens with anything unexpected, the second is silent about lines that are not JSON.
+//! when a client opens with anything unexpected, the second is silent about what is not JSON.
 
 mod events;
 mod handler;
@@ -21,6 +21,8 @@ mod message;
 mod outcome;
 mod session;
 mod stdio;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::io;
@@ -43,6 +45,9 @@ pub use stdio::stdio_pipes;
 ///
 /// A client that wants the process gone sends a second, harsher signal after a few seconds.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// Below this, watching the registry would be work.
+const MIN_WATCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What an operator may choose about a server.
 #[derive(Debug, Clone)]
@@ -91,7 +96,7 @@ impl Server {
         Self { resolver, options }
     }
 
-    /// Serves one client over a pair of byte streams, such as [`stdio_pipes`], until its input ends.
+    /// Serves one client over a pair of byte streams, such as [`stdio_pipes`], until the input ends.
     ///
     /// Every request that was read by then is answered first. When `shutdown` is ready, the input
     /// counts as ended, and calls that take longer than two seconds more are ended too. Dropping
@@ -122,7 +127,7 @@ impl Server {
             ended.subscribe(),
         );
         let transport = StdioTransport::new(input, outbox, ended.clone(), read_failed);
-        let running = rmcp::serve_directly(Session::new(handler), transport, None);
+        let running = rmcp::service::serve_directly(Session::new(handler), transport, None);
         let stop = running.cancellation_token();
         let mut serving = std::pin::pin!(running.waiting());
 
@@ -160,7 +165,8 @@ impl Server {
 
     /// Publishes the generation of the catalog whenever it changes.
     async fn watch(&self, generation: &watch::Sender<i64>) -> Infallible {
-        let mut interval = tokio::time::interval(self.options.watch_interval);
+        let mut interval =
+            tokio::time::interval(self.options.watch_interval.max(MIN_WATCH_INTERVAL));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut known = None;
         loop {

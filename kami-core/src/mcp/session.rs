@@ -5,12 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
 
+use rmcp::RoleServer;
 use rmcp::model::{
     ClientNotification, ClientRequest, ErrorData, Implementation, MetaObject, ProtocolVersion,
     RequestMetaObject, ServerConfig, ServerResult,
 };
 use rmcp::service::{NotificationContext, RequestContext, Service};
-use rmcp::RoleServer;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -40,7 +40,8 @@ enum Era {
 
 impl Session {
     pub(super) fn new(handler: Handler) -> Self {
-        let server_info = serde_json::to_value(server_info()).expect("an implementation is plain JSON");
+        let server_info =
+            serde_json::to_value(server_info()).expect("an implementation is plain JSON");
         Self { handler, subscriptions: Semaphore::new(MOST_SUBSCRIPTIONS), server_info }
     }
 
@@ -62,17 +63,18 @@ pub(super) fn server_info() -> Implementation {
 }
 
 impl Era {
-    fn of(request: &ClientRequest, context: &RequestContext<RoleServer>) -> Result<Self, ErrorData> {
+    fn of(
+        request: &ClientRequest,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<Self, ErrorData> {
         check_meta(&context.meta)?;
         match context.meta.protocol_version() {
             Some(version) if !version.has_initialize() => return Ok(Self::Stateless),
             Some(_) => return Ok(Self::Session),
             None => {}
         }
-        let needs_no_session = matches!(
-            request,
-            ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_)
-        );
+        let needs_no_session =
+            matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_));
         if needs_no_session || context.peer.peer_info().is_some() {
             return Ok(Self::Session);
         }
@@ -93,7 +95,7 @@ fn check_meta(meta: &RequestMetaObject) -> Result<(), ErrorData> {
         ("progressToken", meta.get_progress_token().is_some()),
     ];
     for (name, readable) in members {
-        if meta.contains_key(name) && !readable {
+        if meta.get(name).is_some_and(|value| !value.is_null()) && !readable {
             let message = format!("`_meta`: the value of `{name}` is not valid");
             return Err(ErrorData::invalid_params(message, None));
         }
@@ -111,7 +113,8 @@ impl Service<RoleServer> for Session {
         let _subscription = match &request {
             ClientRequest::SubscriptionsListenRequest(_) => {
                 Some(self.subscriptions.try_acquire().map_err(|_| {
-                    let message = format!("{MOST_SUBSCRIPTIONS} subscriptions are open: cancel one first");
+                    let message =
+                        format!("{MOST_SUBSCRIPTIONS} subscriptions are open: cancel one first");
                     ErrorData::invalid_request(message, None)
                 })?)
             }

@@ -10,7 +10,8 @@
 //! A request that changes how later ones are understood (`initialize`, `logging/setLevel`) is
 //! answered before the next line is read, so that a client need not wait between lines.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 
 use rmcp::RoleServer;
@@ -24,11 +25,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::lines::{LONGEST, Line, LineReader};
-use super::message::{Fate, Refusal, read};
+use super::message::{Fate, Refusal, brief, read};
 
-/// The most requests that may wait for an answer. Beyond it, nothing is read until one is answered:
-/// each call ends within its time limit.
+/// The most requests that may wait for an answer. Beyond it, nothing is read until one of them is
+/// answered or ends at its time limit.
 const MOST_UNANSWERED: usize = 1024;
+
+/// The most bytes of requests that may wait for an answer, for the same reason.
+const MOST_UNANSWERED_BYTES: usize = 64 << 20;
 
 /// The most bytes that may wait to be written before nothing more is read, so that a client which
 /// sends without reading costs bounded memory.
@@ -50,8 +54,7 @@ pub fn stdio_pipes()
 pub(super) struct StdioTransport<R> {
     lines: LineReader<R>,
     outbox: Outbox,
-    /// Accepted, and not yet answered or cancelled.
-    unanswered: HashSet<RequestId>,
+    unanswered: Unanswered,
     /// The request that has to be answered before the next line is read.
     turning_point: Option<RequestId>,
     /// True once nothing more is read: the input is over, or someone outside says so.
@@ -71,7 +74,7 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
         Self {
             lines: LineReader::new(input),
             outbox,
-            unanswered: HashSet::new(),
+            unanswered: Unanswered::default(),
             turning_point: None,
             ended,
             read_failed: Some(read_failed),
@@ -82,8 +85,12 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
     async fn next_message(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
             self.outbox.below(MOST_UNWRITTEN).await;
+            let mut size = 0;
             let fate = match self.lines.next().await {
-                Ok(Line::Text(text)) => read(text),
+                Ok(Line::Text(text)) => {
+                    size = text.len();
+                    read(text)
+                }
                 Ok(Line::TooLong) => {
                     let why = format!("a message has at most {LONGEST} bytes");
                     Fate::Refuse(Refusal::invalid(None, why))
@@ -100,22 +107,24 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
             match fate {
                 Fate::Ignore => {}
                 Fate::Refuse(refusal) => self.outbox.push(&refusal),
-                Fate::Accept(message) => match self.admit(&message) {
+                Fate::Accept(message) => match self.admit(&message, size) {
                     Ok(()) => return Some(*message),
-                    Err(refusal) => self.outbox.push(&refusal),
+                    Err(why) => self.outbox.push(&Refusal::invalid(None, why)),
                 },
             }
         }
     }
 
-    /// Takes note of what an accepted message means for the messages to come.
-    fn admit(&mut self, message: &ClientJsonRpcMessage) -> Result<(), Refusal<'static>> {
+    /// Takes note of what a message means for those to come, or says why it cannot be accepted.
+    fn admit(&mut self, message: &ClientJsonRpcMessage, size: usize) -> Result<(), String> {
         match message {
             JsonRpcMessage::Request(request) => {
-                if !self.unanswered.insert(request.id.clone()) {
+                if !self.unanswered.insert(request.id.clone(), size) {
                     // Under its own id, the error would pass for the answer to the first request.
-                    let why = format!("the request with the id `{}` is not answered yet", request.id);
-                    return Err(Refusal::invalid(None, why));
+                    return Err(format!(
+                        "the request with the id `{}` is not answered yet",
+                        request.id
+                    ));
                 }
                 if let ClientRequest::InitializeRequest(_) | ClientRequest::SetLevelRequest(_) =
                     request.request
@@ -166,7 +175,7 @@ impl<R: AsyncRead + Send + Unpin> Transport<RoleServer> for StdioTransport<R> {
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         let mut ended = self.ended.subscribe();
         if !*ended.borrow() {
-            if self.turning_point.is_some() || self.unanswered.len() >= MOST_UNANSWERED {
+            if self.turning_point.is_some() || self.unanswered.is_full() {
                 return changed_by_send().await;
             }
             let message = tokio::select! {
@@ -194,6 +203,39 @@ impl<R: AsyncRead + Send + Unpin> Transport<RoleServer> for StdioTransport<R> {
 /// service loop has to drop the future that waits here, and asks again afterwards.
 async fn changed_by_send<T>() -> T {
     std::future::pending().await
+}
+
+/// The requests that were accepted, and not yet answered or cancelled, with their sizes.
+#[derive(Default)]
+struct Unanswered {
+    sizes: HashMap<RequestId, usize>,
+    bytes: usize,
+}
+
+impl Unanswered {
+    /// Adds a request, unless its id is in use.
+    fn insert(&mut self, id: RequestId, size: usize) -> bool {
+        match self.sizes.entry(id) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(size);
+                self.bytes += size;
+                true
+            }
+        }
+    }
+
+    fn remove(&mut self, id: &RequestId) {
+        self.bytes -= self.sizes.remove(id).unwrap_or(0);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.sizes.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.sizes.len() >= MOST_UNANSWERED || self.bytes >= MOST_UNANSWERED_BYTES
+    }
 }
 
 /// The queue of lines to write, in order.

@@ -203,8 +203,12 @@ impl RegistryError {
     fn sql(dir: &DataDir, source: rusqlite::Error) -> Self {
         let path = dir.registry_file();
         match source.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { path, source },
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, source },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Corrupt { path, source }
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Self::Busy { path, source }
+            }
             _ => Self::Sql { path, source },
         }
     }
@@ -228,11 +232,17 @@ impl Registry {
     pub fn open(dir: &DataDir) -> Result<Self, RegistryError> {
         dir.create()?;
         let connection = schema::open(dir)?;
-        let registry = Self { connection, dir: dir.clone(), swept: false };
+        let registry = Self {
+            connection,
+            dir: dir.clone(),
+            swept: false,
+        };
         match registry.prepare() {
             Ok(()) => Ok(registry),
             // The header is right, but not what it promises.
-            Err(RegistryError::Sql { path, source }) => Err(RegistryError::Corrupt { path, source }),
+            Err(RegistryError::Sql { path, source }) => {
+                Err(RegistryError::Corrupt { path, source })
+            }
             Err(other) => Err(other),
         }
     }
@@ -240,7 +250,9 @@ impl Registry {
     /// Prepares the queries, which proves that their tables are there.
     fn prepare(&self) -> Result<(), RegistryError> {
         for query in [row::ALL, row::BY_ID, row::BY_TOOL] {
-            self.connection.prepare_cached(query).map_err(|error| RegistryError::sql(&self.dir, error))?;
+            self.connection
+                .prepare_cached(query)
+                .map_err(|error| RegistryError::sql(&self.dir, error))?;
         }
         self.generation().map(drop)
     }
@@ -281,7 +293,10 @@ impl Registry {
         if let Some(before) = &before {
             self.discard(before.digest);
         }
-        Ok(Installed { package, replaced: before.map(|before| before.manifest.package.version) })
+        Ok(Installed {
+            package,
+            replaced: before.map(|before| before.manifest.package.version),
+        })
     }
 
     /// Uninstalls a package and gives what it was.
@@ -292,10 +307,13 @@ impl Registry {
     pub fn uninstall(&mut self, id: &PackageId) -> Result<InstalledPackage, RegistryError> {
         let dir = &self.dir;
         let package = write(&mut self.connection, dir, |transaction| {
-            row::delete(transaction, dir, id)?.ok_or_else(|| RegistryError::NotInstalled(id.clone()))
+            row::delete(transaction, dir, id)?
+                .ok_or_else(|| RegistryError::NotInstalled(id.clone()))
         })?;
-        let package = package
-            .map_err(|source| RegistryError::UninstalledDamaged { package: id.clone(), source })?;
+        let package = package.map_err(|source| RegistryError::UninstalledDamaged {
+            package: id.clone(),
+            source,
+        })?;
         self.discard(package.digest);
         Ok(package)
     }
@@ -321,7 +339,10 @@ impl Registry {
     ///
     /// # Errors
     /// Where the database, or the entry of one of them, cannot be read.
-    pub fn packages_with_tool(&self, tool: &ToolName) -> Result<Vec<InstalledPackage>, RegistryError> {
+    pub fn packages_with_tool(
+        &self,
+        tool: &ToolName,
+    ) -> Result<Vec<InstalledPackage>, RegistryError> {
         row::select(&self.connection, &self.dir, row::BY_TOOL, [tool.as_str()])
     }
 
@@ -346,7 +367,11 @@ impl Registry {
     /// Where the database cannot be read.
     pub fn generation(&self) -> Result<i64, RegistryError> {
         let query = "SELECT generation FROM meta";
-        let read = |connection: &Connection| connection.prepare_cached(query)?.query_row([], |row| row.get(0));
+        let read = |connection: &Connection| {
+            connection
+                .prepare_cached(query)?
+                .query_row([], |row| row.get(0))
+        };
         read(&self.connection).map_err(|error| RegistryError::sql(&self.dir, error))
     }
 
@@ -355,7 +380,11 @@ impl Registry {
     /// If that fails, the file stays and does no harm: what was asked for is done.
     fn discard(&mut self, digest: Digest) {
         if let Err(error) = self.remove_unused(digest) {
-            tracing::warn!(%digest, error = &error as &dyn std::error::Error, "an unused artifact stays in the store");
+            tracing::warn!(
+                %digest,
+                error = &error as &dyn std::error::Error,
+                "an unused artifact stays in the store"
+            );
         }
     }
 
@@ -372,7 +401,11 @@ impl Registry {
             .prepare_cached(query)
             .and_then(|mut statement| statement.query_row([digest.to_string()], |row| row.get(0)))
             .map_err(failed)?;
-        if used { Ok(()) } else { store::remove(&self.dir, digest) }
+        if used {
+            Ok(())
+        } else {
+            store::remove(&self.dir, digest)
+        }
     }
 
     /// Once in this registry's life, before it writes: readers need not pay for it.
@@ -380,7 +413,10 @@ impl Registry {
         if !std::mem::replace(&mut self.swept, true)
             && let Err(error) = store::sweep(&self.dir)
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "unfinished files stay in the store");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "unfinished files stay in the store"
+            );
         }
     }
 }
@@ -392,10 +428,13 @@ fn write<T>(
     work: impl FnOnce(&Transaction<'_>) -> Result<T, RegistryError>,
 ) -> Result<T, RegistryError> {
     let failed = |error| RegistryError::sql(dir, error);
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
     let done = work(&transaction)?;
-    transaction.execute("UPDATE meta SET generation = generation + 1", []).map_err(failed)?;
+    transaction
+        .execute("UPDATE meta SET generation = generation + 1", [])
+        .map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(done)
 }
@@ -413,16 +452,23 @@ fn check_alias(
     let owner: Option<String> = transaction
         .prepare_cached(query)
         .and_then(|mut statement| {
-            statement.query_row([alias.as_str(), package.id().as_str()], |row| row.get(0)).optional()
+            statement
+                .query_row([alias.as_str(), package.id().as_str()], |row| row.get(0))
+                .optional()
         })
         .map_err(|error| RegistryError::sql(dir, error))?;
     match owner {
-        Some(by) => Err(RegistryError::AliasTaken { alias: alias.clone(), by }),
+        Some(by) => Err(RegistryError::AliasTaken {
+            alias: alias.clone(),
+            by,
+        }),
         None => Ok(()),
     }
 }
 
 fn now() -> u64 {
     // A clock before 1970 is wrong anyway.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

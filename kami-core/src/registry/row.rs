@@ -61,7 +61,10 @@ pub(super) fn select(
     let mut rows = statement.query(parameters).map_err(failed)?;
     let mut packages = Vec::new();
     while let Some(row) = rows.next().map_err(failed)? {
-        let package = parse(row).map_err(|source| RegistryError::Row { package: name(row), source })?;
+        let package = parse(row).map_err(|source| RegistryError::Row {
+            package: name(row),
+            source,
+        })?;
         packages.push(package);
     }
     Ok(packages)
@@ -94,7 +97,9 @@ pub(super) fn insert(
     let add_tool = "INSERT INTO tools (name, package) VALUES (?1, ?2)";
     let mut statement = connection.prepare_cached(add_tool).map_err(failed)?;
     for tool in &package.manifest.tools {
-        statement.execute((tool.name.as_str(), key)).map_err(failed)?;
+        statement
+            .execute((tool.name.as_str(), key))
+            .map_err(failed)?;
     }
     Ok(())
 }
@@ -116,7 +121,10 @@ pub(super) fn delete(
 /// The id in a row, as far as it can be shown.
 fn name(row: &Row<'_>) -> String {
     match row.get_ref("id") {
-        Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).escape_debug().collect(),
+        Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text)
+            .escape_debug()
+            .take(PackageId::MAX_LENGTH)
+            .collect(),
         _ => "?".to_owned(),
     }
 }
@@ -124,7 +132,7 @@ fn name(row: &Row<'_>) -> String {
 fn parse(row: &Row<'_>) -> Result<InstalledPackage, RowError> {
     let id: PackageId = required(row, "id", str::parse)?;
     let version: semver::Version = required(row, "version", str::parse)?;
-    let manifest = required(row, "manifest", |text| {
+    let manifest = required(row, "manifest", |text| -> Result<_, Boxed> {
         let manifest = Manifest::from_json(text.as_bytes())?;
         let package = &manifest.package;
         if package.id == id && package.version == version {
@@ -136,11 +144,13 @@ fn parse(row: &Row<'_>) -> Result<InstalledPackage, RowError> {
     Ok(InstalledPackage {
         manifest,
         digest: required(row, "digest", str::parse::<Digest>)?,
-        grant: required(row, "granted", serde_json::from_str)?,
+        grant: required(row, "granted", |text| serde_json::from_str(text))?,
         alias: optional(row, "alias", str::parse)?,
         signer: optional(row, "signer", str::parse)?,
         source: required(row, "source", str::parse)?,
-        installed_at: column(row, "installed_at", |value| Ok(u64::try_from(value.as_i64()?)?))?,
+        installed_at: column(row, "installed_at", |value| {
+            Ok(u64::try_from(value.as_i64()?)?)
+        })?,
     })
 }
 
@@ -152,7 +162,9 @@ fn column<T>(
     parse: impl FnOnce(ValueRef<'_>) -> Result<T, Boxed>,
 ) -> Result<T, RowError> {
     let value = row.get_ref(column).map_err(Boxed::from);
-    value.and_then(parse).map_err(|source| RowError { column, source })
+    value
+        .and_then(parse)
+        .map_err(|source| RowError { column, source })
 }
 
 fn required<T, E: Into<Boxed>>(
@@ -168,5 +180,11 @@ fn optional<T, E: Into<Boxed>>(
     name: &'static str,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<Option<T>, RowError> {
-    column(row, name, |value| value.as_str_or_null()?.map(parse).transpose().map_err(E::into))
+    column(row, name, |value| {
+        value
+            .as_str_or_null()?
+            .map(parse)
+            .transpose()
+            .map_err(E::into)
+    })
 }

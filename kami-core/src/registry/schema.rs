@@ -4,9 +4,11 @@
 //! those that a file has had. A newer file is refused before anything in it is touched, and so is
 //! a file that is not a registry, which `application_id` tells.
 
-use std::time::Duration;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::{DataDir, RegistryError};
 use crate::atomic_file;
@@ -56,7 +58,11 @@ const MIGRATIONS: &[&str] = &[
 pub(super) fn open(dir: &DataDir) -> Result<Connection, RegistryError> {
     let path = dir.registry_file();
     if let Err(source) = atomic_file::ensure(&path) {
-        return Err(RegistryError::Io { action: "create", path, source });
+        return Err(RegistryError::Io {
+            action: "create",
+            path,
+            source,
+        });
     }
     let mut connection = connect(&path).map_err(|error| RegistryError::sql(dir, error))?;
     migrate(&mut connection, dir, MIGRATIONS)?;
@@ -64,7 +70,7 @@ pub(super) fn open(dir: &DataDir) -> Result<Connection, RegistryError> {
     Ok(connection)
 }
 
-fn connect(path: &std::path::Path) -> rusqlite::Result<Connection> {
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // Without CREATE: the file is there, and only its owner may read it, as SQLite then does
     // for its companions. NO_MUTEX: Rust already gives the connection to one thread at a time.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -79,14 +85,33 @@ fn connect(path: &std::path::Path) -> rusqlite::Result<Connection> {
 
 /// Settings that a file gets only once it is known to be a registry.
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    // Readers and a writer side by side. Where a file system cannot do that, SQLite says so in
-    // its answer and goes on with locks, which is as safe.
-    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    use_write_ahead_log(connection)?;
     // Not NORMAL, which forgets the last transactions in a power cut: an uninstalled package
     // would be back in the list, its file gone, and a withdrawn grant would hold again.
     connection.pragma_update(None, "synchronous", "full")?;
     // On macOS only this makes a sync reach the disk; elsewhere it means nothing.
     connection.pragma_update(None, "fullfsync", true)
+}
+
+/// Lets readers and a writer work side by side.
+///
+/// Where a file system cannot do that, SQLite says so in its answer, which is not looked at, and
+/// goes on with locks, which is as safe.
+fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    let start = Instant::now();
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())) {
+            // Here SQLite does not wait by itself: it would have to raise a lock that it holds.
+            // The others who opened a new registry at the same moment are soon done.
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && start.elapsed() < BUSY_TIMEOUT =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
 }
 
 /// What the header of a database says.
@@ -100,10 +125,12 @@ impl Header {
     /// Reads within a transaction, so that all of it is from one moment.
     fn read(connection: &Connection) -> rusqlite::Result<Self> {
         Ok(Self {
-            application_id: connection.pragma_query_value(None, "application_id", |row| row.get(0))?,
+            application_id: connection
+                .pragma_query_value(None, "application_id", |row| row.get(0))?,
             user_version: connection.pragma_query_value(None, "user_version", |row| row.get(0))?,
             // This parses the whole schema, which finds a file that is damaged there.
-            objects: connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
+            objects: connection
+                .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
         })
     }
 
@@ -112,11 +139,17 @@ impl Header {
         let known = migrations.len();
         let empty = self.application_id == 0 && self.user_version == 0 && self.objects == 0;
         if !empty && self.application_id != APPLICATION_ID {
-            return Err(RegistryError::Foreign { path: dir.registry_file() });
+            return Err(RegistryError::Foreign {
+                path: dir.registry_file(),
+            });
         }
         match usize::try_from(self.user_version) {
             Ok(applied) if applied <= known => Ok(applied),
-            _ => Err(RegistryError::Newer { path: dir.registry_file(), found: self.user_version, known }),
+            _ => Err(RegistryError::Newer {
+                path: dir.registry_file(),
+                found: self.user_version,
+                known,
+            }),
         }
     }
 }
@@ -129,21 +162,30 @@ fn migrate(
 ) -> Result<(), RegistryError> {
     let failed = |error| RegistryError::sql(dir, error);
     let reading = connection.transaction().map_err(failed)?;
-    let applied = Header::read(&reading).map_err(failed)?.applied(dir, migrations)?;
+    let applied = Header::read(&reading)
+        .map_err(failed)?
+        .applied(dir, migrations)?;
     drop(reading);
     if applied == migrations.len() {
         return Ok(());
     }
-    let writing =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let writing = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
     // Another process may have been faster.
-    let applied = Header::read(&writing).map_err(failed)?.applied(dir, migrations)?;
+    let applied = Header::read(&writing)
+        .map_err(failed)?
+        .applied(dir, migrations)?;
     for migration in &migrations[applied..] {
         writing.execute_batch(migration).map_err(failed)?;
     }
-    writing.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    writing
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(failed)?;
     let version = i64::try_from(migrations.len()).expect("there are few migrations");
-    writing.pragma_update(None, "user_version", version).map_err(failed)?;
+    writing
+        .pragma_update(None, "user_version", version)
+        .map_err(failed)?;
     writing.commit().map_err(failed)
 }
 
@@ -164,20 +206,38 @@ mod tests {
             migrate(&mut connection, &dir, &steps[..count]).unwrap();
             migrate(&mut connection, &dir, &steps[..count]).unwrap();
         }
-        let sum: i64 = connection.query_row("SELECT sum(x) FROM a", [], |row| row.get(0)).unwrap();
+        let sum: i64 = connection
+            .query_row("SELECT sum(x) FROM a", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(sum, 3);
         let error = migrate(&mut connection, &dir, &steps[..1]).unwrap_err();
-        assert!(matches!(error, RegistryError::Newer { found: 3, known: 1, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                RegistryError::Newer {
+                    found: 3,
+                    known: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_migration_that_fails_leaves_the_old_schema() {
         let mut connection = Connection::open_in_memory().unwrap();
         let dir = DataDir::new("in-memory");
-        let steps = ["CREATE TABLE a (x INTEGER) STRICT", "DROP TABLE a", "nonsense"];
+        let steps = [
+            "CREATE TABLE a (x INTEGER) STRICT",
+            "DROP TABLE a",
+            "nonsense",
+        ];
         migrate(&mut connection, &dir, &steps[..1]).unwrap();
         migrate(&mut connection, &dir, &steps).unwrap_err();
-        connection.query_row("SELECT count(*) FROM a", [], |_| Ok(())).unwrap();
+        connection
+            .query_row("SELECT count(*) FROM a", [], |_| Ok(()))
+            .unwrap();
         migrate(&mut connection, &dir, &steps[..2]).unwrap();
     }
 }

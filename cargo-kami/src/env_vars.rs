@@ -1,0 +1,59 @@
+//! Every environment variable that is read, declared once; the help prints this list.
+
+/// A variable with the sentence that documents it.
+pub struct Variable {
+    pub name: &'static str,
+    pub doc: &'static str,
+}
+
+pub const DATA_DIR: Variable = Variable {
+    name: "KAMI_DATA_DIR",
+    doc: "Where installed tools, grants and keys are kept [default: ~/.kami]",
+};
+
+pub const LOG: Variable = Variable {
+    name: "KAMI_LOG",
+    doc: "What is logged to stderr, such as `debug` or `kami_core=trace,rmcp=warn`",
+};
+
+pub const RUST_LOG: Variable =
+    Variable { name: "RUST_LOG", doc: "The same, where KAMI_LOG is not set" };
+
+pub const CARGO: Variable =
+    Variable { name: "CARGO", doc: "The cargo that compiles; cargo itself sets it" };
+
+pub const RUSTC: Variable = Variable { name: "RUSTC", doc: "The compiler that cargo uses" };
+
+pub const RUSTFLAGS: Variable =
+    Variable { name: "RUSTFLAGS", doc: "Flags for the compiler, kept beside those of `build`" };
+
+pub const CARGO_ENCODED_RUSTFLAGS: Variable =
+    Variable { name: "CARGO_ENCODED_RUSTFLAGS", doc: "The same, separated by the character 0x1f" };
+
+pub const CARGO_HOME: Variable = Variable {
+    name: "CARGO_HOME",
+    doc: "Where cargo keeps sources, whose path is kept out of artifacts",
+};
+
+/// Read by the library that decides about colours.
+pub const NO_COLOR: Variable =
+    Variable { name: "NO_COLOR", doc: "No colours, unless --color asks for them" };
+
+pub const ALL: &[Variable] = &[
+    DATA_DIR,
+    LOG,
+    RUST_LOG,
+    CARGO,
+    RUSTC,
+    RUSTFLAGS,
+    CARGO_ENCODED_RUSTFLAGS,
+    CARGO_HOME,
+    NO_COLOR,
+];
+
+impl Variable {
+    /// The value, unless it is unset or empty.
+    pub fn get(&self) -> Option<std::ffi::OsString> {
+        std::env::var_os(self.name).filter(|value| !value.is_empty())
+    }
+}

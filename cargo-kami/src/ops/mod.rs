@@ -1,0 +1,17 @@
+//! What several commands do.
+//!
+//! A build goes through four stations. [`packages`] reads which packages are meant and what their
+//! tables say; [`toolchain`] finds the compiler and its target; [`compile`] has cargo make the
+//! component; [`build`] asks the component what it offers, and seals the answer, the table and
+//! the bill of materials ([`bill`]) into one file.
+
+pub mod bill;
+pub mod build;
+pub mod check;
+pub mod compile;
+pub mod packages;
+pub mod scratch;
+pub mod toolchain;
+
+pub use build::{Built, build, build_tool_file};
+pub use packages::{CargoOptions, manifest_in};

@@ -1,0 +1,235 @@
+//! The only place that writes to the terminal: data to stdout, everything else to stderr.
+//!
+//! Status lines look as cargo's do, since cargo's own stand between them.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::diagnostic::InvalidManifests;
+use crate::exit::Failure;
+
+const STATUS: Style = AnsiColor::BrightGreen.on_default().bold();
+const NOTE: Style = AnsiColor::BrightCyan.on_default().bold();
+const WARNING: Style = AnsiColor::BrightYellow.on_default().bold();
+const ERROR: Style = AnsiColor::BrightRed.on_default().bold();
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless the environment says no.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// The word, as cargo takes it too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
+/// The terminal, or whatever stands in its place.
+#[derive(Debug)]
+pub struct Shell {
+    color: Color,
+    colored: bool,
+    quiet: bool,
+}
+
+impl Shell {
+    /// Decides whether there are colours: by flag, then by environment, then by terminal.
+    pub fn new(color: Color, quiet: bool) -> Self {
+        let colored = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+            }
+        };
+        Self { color, colored, quiet }
+    }
+
+    /// What was asked for, to pass on to cargo.
+    pub fn color(&self) -> Color {
+        self.color
+    }
+
+    /// Whether stderr has colours.
+    pub fn colored(&self) -> bool {
+        self.colored
+    }
+
+    /// Whether only failures are to be told.
+    pub fn quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Writes a line of data to stdout.
+    ///
+    /// # Errors
+    /// Where stdout cannot be written, as when its reader has gone.
+    pub fn data(&self, line: impl Display) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{line}")?;
+        stdout.flush()
+    }
+
+    /// Writes a value as one line of JSON to stdout.
+    ///
+    /// # Errors
+    /// Where stdout cannot be written, as when its reader has gone.
+    pub fn json(&self, value: &impl Serialize) -> io::Result<()> {
+        self.data(serde_json::to_string(value)?)
+    }
+
+    /// Says what is being done or was done: a verb, right-aligned, and its object.
+    pub fn status(&self, verb: &str, object: impl Display) {
+        if !self.quiet {
+            let verb = format!("{verb:>12}");
+            self.line(format_args!("{} {object}", self.paint(STATUS, &verb)));
+        }
+    }
+
+    /// Writes a line that belongs to the status above it, or stands for itself.
+    pub fn say(&self, line: impl Display) {
+        if !self.quiet {
+            self.line(line);
+        }
+    }
+
+    /// Says something that one may want to know.
+    pub fn note(&self, message: impl Display) {
+        if !self.quiet {
+            self.titled(NOTE, "note", message);
+        }
+    }
+
+    /// Says what one can do next: an exact command or line.
+    pub fn help(&self, message: impl Display) {
+        self.titled(NOTE, "help", message);
+    }
+
+    /// Says something that is probably wrong.
+    pub fn warn(&self, message: impl Display) {
+        self.titled(WARNING, "warning", message);
+    }
+
+    /// Says that something is wrong, while the work goes on.
+    pub fn mistake(&self, message: impl Display) {
+        self.titled(ERROR, "error", message);
+    }
+
+    /// Tells why the program fails: what was being done, each cause, and what to do about it.
+    pub fn error(&self, error: &anyhow::Error) {
+        for invalid in error.chain().filter_map(|cause| cause.downcast_ref::<InvalidManifests>()) {
+            for report in invalid.reports(self.colored) {
+                self.line(report);
+            }
+        }
+        self.mistake(printable(&error.to_string()));
+        let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+        if !causes.is_empty() {
+            self.line("\nCaused by:");
+            for cause in causes {
+                self.line(format_args!("  {}", printable(&cause).replace('\n', "\n  ")));
+            }
+            self.line("");
+        }
+        if let Some(help) = Failure::help_of(error) {
+            self.help(help);
+        }
+    }
+
+    /// Asks a question that is answered by yes or no, where no is the default; `None` if there is
+    /// nobody to ask, as neither input nor stderr may be redirected.
+    ///
+    /// # Errors
+    /// Where the answer cannot be read.
+    pub fn confirm(&self, question: impl Display) -> io::Result<Option<bool>> {
+        if !self.interactive() {
+            return Ok(None);
+        }
+        let mut stderr = io::stderr().lock();
+        write!(stderr, "{} [y/N] ", self.paint(NOTE, &question.to_string()))?;
+        stderr.flush()?;
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer)?;
+        Ok(Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
+    }
+
+    /// Whether a person can be asked.
+    pub fn interactive(&self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Shows that work goes on until the returned value is dropped; only on a terminal.
+    pub fn working(&self, message: impl Into<Cow<'static, str>>) -> Working {
+        let visible = !self.quiet && io::stderr().is_terminal();
+        let target =
+            if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target).with_message(message);
+        if let Ok(style) = ProgressStyle::with_template("{spinner:>12} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Working(bar)
+    }
+
+    fn titled(&self, style: Style, title: &str, message: impl Display) {
+        self.line(format_args!("{}: {message}", self.paint(style, title)));
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.colored { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    /// A closed stderr leaves nobody to tell.
+    fn line(&self, line: impl Display) {
+        let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+/// A sign of life, which goes away when it is dropped.
+#[derive(Debug)]
+pub struct Working(ProgressBar);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Text from an artifact or a guest, without the control characters that would drive a terminal.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if text.chars().all(harmless) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_drive_the_terminal() {
+        assert_eq!(printable("a\tb\nc"), "a\tb\nc");
+        assert_eq!(printable("\u{1b}[2Jx\u{9b}\r"), "\u{fffd}[2Jx\u{fffd}\u{fffd}");
+    }
+}

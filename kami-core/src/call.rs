@@ -1,0 +1,561 @@
+//! From a verified tool and JSON arguments to an outcome.
+//!
+//! Each call enters a fresh sandbox and leaves nothing behind. Whatever the guest does, the caller
+//! gets a [`CallReport`] within the time limit, and dropping the future ends the guest at once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use wasmtime::Trap;
+
+use crate::component::Component;
+use crate::engine::{Engine, EngineError, Metering};
+use crate::grants::{Denial, Effective};
+use crate::manifest::{JsonObject, ManifestError, ToolDefinition, parse_description};
+use crate::resolve::VerifiedTool;
+use crate::sandbox::{
+    Entry, MAX_TRANSFER_BYTES, Sandbox, SandboxError, State, Surroundings, Tool, contract, types, v0_1,
+};
+
+pub use crate::sandbox::{Captured, Collected, EventSink, GuestEvent, Level, Listing};
+
+/// The longest that a component may take to describe itself, which is a matter of microseconds.
+const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The longest message of a guest that is passed on.
+const MAX_MESSAGE_BYTES: usize = 16 << 10;
+
+/// What came of a call, and what it took.
+#[derive(Debug)]
+pub struct CallReport {
+    /// What the caller gets.
+    pub outcome: CallOutcome,
+    /// What it took.
+    pub stats: CallStats,
+    /// What was denied to the guest on the way, for the operator.
+    pub denials: Vec<Denial>,
+    /// The end of what the guest wrote to stdout, for the operator.
+    pub stdout: Captured,
+    /// The end of what the guest wrote to stderr, for the operator.
+    pub stderr: Captured,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub enum CallOutcome {
+    /// The tool gave a result.
+    Complete(ToolResult),
+    /// It did not.
+    Failed(CallError),
+}
+
+/// What a call took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CallStats {
+    /// From arguments to outcome, waiting for a place included.
+    pub total: Duration,
+    /// Setting up the sandbox and running the guest in it.
+    pub inside: Duration,
+    /// The most linear memory that there was at once.
+    pub memory_peak_bytes: u64,
+    /// The fuel that was burnt, where it is metered.
+    pub fuel: Option<u64>,
+}
+
+/// What a tool gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolResult {
+    /// For the model, in order.
+    pub content: Vec<Content>,
+    /// For programs: a value that fits the output schema.
+    pub structured: Option<Value>,
+}
+
+/// One piece of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    /// The piece itself.
+    pub body: ContentBody,
+    /// Hints about it.
+    pub annotations: Option<ContentAnnotations>,
+}
+
+/// The kinds of content.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ContentBody {
+    /// Text.
+    Text(String),
+    /// A picture.
+    Image(Media),
+    /// A sound.
+    Audio(Media),
+    /// A resource, contents included.
+    Resource(ResourceContents),
+    /// A pointer to a resource.
+    ResourceLink(ResourceLink),
+}
+
+/// Binary media with its type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Media {
+    /// The bytes, not encoded.
+    pub data: Vec<u8>,
+    /// Such as `image/png`.
+    pub mime_type: String,
+}
+
+/// A resource with its contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceContents {
+    /// Its URI.
+    pub uri: String,
+    /// Its media type.
+    pub mime_type: Option<String>,
+    /// What it holds.
+    pub body: ResourceBody,
+}
+
+/// What a resource holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResourceBody {
+    /// Text.
+    Text(String),
+    /// Bytes, not encoded.
+    Blob(Vec<u8>),
+}
+
+/// A pointer to a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceLink {
+    /// Its URI.
+    pub uri: String,
+    /// Its name, for programs.
+    pub name: String,
+    /// Its name, for people.
+    pub title: Option<String>,
+    /// What it is.
+    pub description: Option<String>,
+    /// Its media type.
+    pub mime_type: Option<String>,
+    /// Its size in bytes.
+    pub size: Option<u64>,
+}
+
+/// Hints about a piece of content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContentAnnotations {
+    /// For whom it is meant; empty: for everyone.
+    pub audience: Vec<Role>,
+    /// From 0 (optional) to 1 (required).
+    pub priority: Option<f64>,
+    /// ISO 8601.
+    pub last_modified: Option<String>,
+}
+
+/// Who is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// Why a call gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The arguments don't fit the schema: path and problem, one per line.
+    #[error("the arguments don't fit the input schema: {}", .0.join("; "))]
+    InvalidArguments(Vec<String>),
+    /// The tool says that it failed, in its own words.
+    #[error("{0}")]
+    Tool(String),
+    /// The wall-clock limit was reached, in the guest or in a host call.
+    #[error("the tool ran longer than its limit of {} ms", .limit.as_millis())]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The guest gave up after more memory was refused to it.
+    #[error("the tool needs more memory than its limit of {} MiB", .limit_bytes >> 20)]
+    OutOfMemory {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// The fuel limit was reached.
+    #[error("the tool burnt all of its {limit} units of fuel")]
+    OutOfFuel {
+        /// The limit.
+        limit: u64,
+    },
+    /// The stack limit was reached.
+    #[error("the tool used up its stack, as endless recursion does")]
+    StackOverflow,
+    /// The guest handed over more than [`MAX_TRANSFER_BYTES`].
+    #[error("the tool's result or request is larger than {} MiB", MAX_TRANSFER_BYTES >> 20)]
+    TooLarge,
+    /// The guest panicked.
+    #[error("the tool crashed (panic)")]
+    Panicked {
+        /// The panic's message, for the operator.
+        message: String,
+        /// `src/lib.rs:LINE:COLUMN`, for the operator.
+        location: String,
+    },
+    /// The guest called `exit`.
+    #[error("the tool exited with status {0} instead of answering")]
+    Exited(i32),
+    /// The guest trapped in another way.
+    #[error("the tool crashed ({reason})")]
+    Trapped {
+        /// What happened, in a few words.
+        reason: String,
+    },
+    /// The guest's answer is not one.
+    #[error("the tool gave a reply that is not valid: {0}")]
+    BadReply(String),
+    /// The tool needs an answer from the client, which this host does not ask for.
+    #[error("the tool asked the client a question, which this host does not support")]
+    InputRequired,
+    /// The sandbox could not be set up; nothing of the tool ran.
+    #[error("the tool could not be started")]
+    Sandbox(#[source] SandboxError),
+}
+
+impl CallError {
+    /// A stable code by which people and programs look this up.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidArguments(_) => "KAMI-ARGUMENTS",
+            Self::Tool(_) => "KAMI-TOOL",
+            Self::TimedOut { .. } => "KAMI-TIMEOUT",
+            Self::OutOfMemory { .. } => "KAMI-MEMORY",
+            Self::OutOfFuel { .. } => "KAMI-FUEL",
+            Self::StackOverflow => "KAMI-STACK",
+            Self::TooLarge => "KAMI-SIZE",
+            Self::Panicked { .. } => "KAMI-PANIC",
+            Self::Exited(_) => "KAMI-EXIT",
+            Self::Trapped { .. } => "KAMI-TRAP",
+            Self::BadReply(_) => "KAMI-REPLY",
+            Self::InputRequired => "KAMI-INPUT",
+            Self::Sandbox(_) => "KAMI-SANDBOX",
+        }
+    }
+
+    /// What the model reads: the tool's own words, or one short line that ends in the code.
+    pub fn for_model(&self) -> String {
+        match self {
+            Self::Tool(message) => message.clone(),
+            other => format!("{other} [{}]", other.code()),
+        }
+    }
+}
+
+/// Calls a tool.
+///
+/// Waits for a place if as many calls run as the engine allows; the time limit starts after that.
+/// Dropping the returned future ends the guest.
+///
+/// # Security
+/// `arguments` come from a client, and all that the guest does is hostile: both are bounded, and
+/// neither can make this panic or outlast the time limit.
+pub async fn call(
+    tool: &VerifiedTool,
+    arguments: JsonObject,
+    events: Arc<dyn EventSink>,
+) -> CallReport {
+    let started = Instant::now();
+    let arguments = Value::Object(arguments);
+    let problems = tool.problems(&arguments);
+    if !problems.is_empty() {
+        return CallReport::without_entry(CallError::InvalidArguments(problems), started);
+    }
+    let sandbox = tool.sandbox();
+    let _place = sandbox.engine().place().await;
+    let name = tool.definition().name.as_str();
+    let mut report = enter(sandbox, events, sandbox.effective().limits().execution(), async |store| {
+        match sandbox.entry() {
+            Entry::V0_2(pre) => {
+                let guest = pre.instantiate_async(&mut *store).await?;
+                let request = contract::CallRequest {
+                    name: name.to_owned(),
+                    arguments: arguments.to_string(),
+                    continuation: types::Continuation { answers: Vec::new(), state: None },
+                };
+                let outcome = guest.kami_tool_tools().call_call(store, &request).await?;
+                Ok(outcome_of(outcome))
+            }
+            Entry::V0_1(pre) => {
+                let guest: v0_1::KamiTool = pre.instantiate_async(&mut *store).await?;
+                let reply = guest.kami_tool_tool().call_run(store, &arguments.to_string()).await?;
+                Ok(match reply {
+                    Ok(text) => CallOutcome::Complete(ToolResult::text(text)),
+                    Err(message) => CallOutcome::Failed(CallError::Tool(cut(message))),
+                })
+            }
+        }
+    })
+    .await;
+    report.stats.total = started.elapsed();
+    report
+}
+
+/// Asks a component which tools it has, in a sandbox without any capability.
+///
+/// # Errors
+/// Where it cannot be run, ends early, or describes nothing sensible.
+pub async fn describe(
+    engine: &Engine,
+    component: &Component,
+) -> Result<Vec<ToolDefinition>, DescribeError> {
+    let code = engine.compile(component, Metering::Off)?;
+    let sandbox =
+        Sandbox::new(engine, component, &code, Effective::nothing(), &Surroundings::default())?;
+    let mut description = String::new();
+    let report = enter(&sandbox, Arc::new(()), DESCRIBE_LIMIT, async |store| {
+        description = match sandbox.entry() {
+            Entry::V0_2(pre) => {
+                let guest: Tool = pre.instantiate_async(&mut *store).await?;
+                guest.kami_tool_tools().call_describe(store).await?
+            }
+            Entry::V0_1(pre) => {
+                let guest = pre.instantiate_async(&mut *store).await?;
+                v0_1_description(&guest.kami_tool_tool().call_describe(store).await?)
+            }
+        };
+        Ok(CallOutcome::Complete(ToolResult::text(String::new())))
+    })
+    .await;
+    match report.outcome {
+        CallOutcome::Complete(_) => Ok(parse_description(&description)?),
+        CallOutcome::Failed(error) => Err(DescribeError::Failed { error, stderr: report.stderr.text }),
+    }
+}
+
+/// Why a component could not be asked which tools it has.
+#[derive(Debug, thiserror::Error)]
+pub enum DescribeError {
+    /// It cannot be compiled.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// It cannot be sandboxed.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// It ended before it answered.
+    #[error("the component cannot describe itself: {error}")]
+    Failed {
+        /// How it ended.
+        #[source]
+        error: CallError,
+        /// What it wrote to stderr.
+        stderr: String,
+    },
+    /// What it answered is no description.
+    #[error("the component's description is not valid")]
+    Description(#[from] ManifestError),
+}
+
+/// Brings the first contract's description of its one tool into today's shape.
+fn v0_1_description(text: &str) -> String {
+    let mut tool = match serde_json::from_str(text) {
+        Ok(Value::Object(tool)) => tool,
+        // Not an object: leave it for the parser to say so.
+        _ => return text.to_owned(),
+    };
+    let schema = ["input_schema", "inputSchema"].iter().find_map(|key| tool.shift_remove(*key));
+    let schema = schema.unwrap_or_else(|| serde_json::json!({"type": "object"}));
+    tool.insert("inputSchema".into(), schema);
+    serde_json::json!({"tools": [tool]}).to_string()
+}
+
+/// Enters a fresh sandbox, runs `body` in it within `limit`, and reports how that ended.
+async fn enter(
+    sandbox: &Sandbox,
+    events: Arc<dyn EventSink>,
+    limit: Duration,
+    body: impl AsyncFnOnce(&mut wasmtime::Store<State>) -> wasmtime::Result<CallOutcome>,
+) -> CallReport {
+    let started = Instant::now();
+    let mut store = match sandbox.store(events) {
+        Ok(store) => store,
+        Err(error) => return CallReport::without_entry(CallError::Sandbox(error), started),
+    };
+    let ended = tokio::time::timeout(limit, body(&mut store)).await;
+    let inside = started.elapsed();
+    let state = store.data();
+    let stderr = state.take_stderr();
+    let outcome = match ended {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => CallOutcome::Failed(classify(&error, sandbox, state, &stderr.text)),
+        Err(_) => CallOutcome::Failed(CallError::TimedOut { limit }),
+    };
+    let stats = CallStats {
+        total: inside,
+        inside,
+        memory_peak_bytes: state.memory_peak_bytes(),
+        fuel: sandbox.fuel_burnt(&store),
+    };
+    CallReport { outcome, stats, denials: state.take_denials(), stdout: state.take_stdout(), stderr }
+}
+
+/// Tells from wasmtime's error, the sandbox's state and the guest's last words how it ended.
+fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &str) -> CallError {
+    let limits = sandbox.effective().limits();
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return CallError::Exited(exit.0);
+    }
+    let trap = error.downcast_ref::<Trap>();
+    match trap {
+        Some(Trap::OutOfFuel) => return CallError::OutOfFuel { limit: limits.fuel().unwrap_or(0) },
+        Some(Trap::StackOverflow) => return CallError::StackOverflow,
+        _ => {}
+    }
+    if state.memory_was_refused() {
+        return CallError::OutOfMemory { limit_bytes: limits.memory_bytes() };
+    }
+    if let Some((location, message)) = last_panic(stderr) {
+        return CallError::Panicked { message, location };
+    }
+    let root = error.root_cause().to_string();
+    if root.contains("fuel allocated for hostcalls") {
+        return CallError::TooLarge;
+    }
+    let reason = match trap {
+        Some(trap) => trap.to_string(),
+        None => root.lines().next().unwrap_or("no reason given").to_owned(),
+    };
+    CallError::Trapped { reason: cut(reason) }
+}
+
+/// Finds the last panic in what a guest wrote: its location, and the first line of its message.
+///
+/// Rust writes `thread 'main' panicked at src/lib.rs:5:9:` and the message on the next line.
+fn last_panic(stderr: &str) -> Option<(String, String)> {
+    let (_, after) = stderr.rsplit_once(" panicked at ")?;
+    let mut lines = after.lines();
+    let location = lines.next()?.trim_end_matches(':');
+    let is_location = location.rsplitn(3, ':').take(2).all(|part| part.parse::<u32>().is_ok());
+    let message = lines.next().unwrap_or_default();
+    is_location.then(|| (cut(location.to_owned()), cut(message.to_owned())))
+}
+
+fn cut(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        message.push('…');
+    }
+    message
+}
+
+impl CallReport {
+    fn without_entry(error: CallError, started: Instant) -> Self {
+        Self {
+            outcome: CallOutcome::Failed(error),
+            stats: CallStats { total: started.elapsed(), ..CallStats::default() },
+            denials: Vec::new(),
+            stdout: Captured::default(),
+            stderr: Captured::default(),
+        }
+    }
+}
+
+impl ToolResult {
+    fn text(text: String) -> Self {
+        let content = Content { body: ContentBody::Text(text), annotations: None };
+        Self { content: vec![content], structured: None }
+    }
+}
+
+fn outcome_of(outcome: contract::CallOutcome) -> CallOutcome {
+    match outcome {
+        contract::CallOutcome::Complete(result) => complete(result),
+        contract::CallOutcome::InputRequired(_) => CallOutcome::Failed(CallError::InputRequired),
+        contract::CallOutcome::Error(types::Error { kind, message }) => CallOutcome::Failed(match kind {
+            types::ErrorKind::InvalidArguments => CallError::InvalidArguments(vec![cut(message)]),
+            types::ErrorKind::NotFound | types::ErrorKind::Failed => CallError::Tool(cut(message)),
+        }),
+    }
+}
+
+fn complete(result: contract::ToolResult) -> CallOutcome {
+    let structured = match result.structured.as_deref().map(serde_json::from_str).transpose() {
+        Ok(structured) => structured,
+        Err(error) => {
+            let reason = format!("its structured content is not JSON ({error})");
+            return CallOutcome::Failed(CallError::BadReply(reason));
+        }
+    };
+    let content = result.content.into_iter().map(Content::from).collect();
+    CallOutcome::Complete(ToolResult { content, structured })
+}
+
+impl From<types::Content> for Content {
+    fn from(content: types::Content) -> Self {
+        let media = |media: types::Media| Media { data: media.data, mime_type: media.mime_type };
+        let body = match content.body {
+            types::ContentBody::Text(text) => ContentBody::Text(text),
+            types::ContentBody::Image(image) => ContentBody::Image(media(image)),
+            types::ContentBody::Audio(audio) => ContentBody::Audio(media(audio)),
+            types::ContentBody::Resource(resource) => ContentBody::Resource(ResourceContents {
+                uri: resource.uri,
+                mime_type: resource.mime_type,
+                body: match resource.body {
+                    types::ResourceBody::Text(text) => ResourceBody::Text(text),
+                    types::ResourceBody::Blob(bytes) => ResourceBody::Blob(bytes),
+                },
+            }),
+            types::ContentBody::ResourceLink(link) => ContentBody::ResourceLink(ResourceLink {
+                uri: link.uri,
+                name: link.name,
+                title: link.title,
+                description: link.description,
+                mime_type: link.mime_type,
+                size: link.size,
+            }),
+        };
+        let role = |role: types::Role| match role {
+            types::Role::User => Role::User,
+            types::Role::Assistant => Role::Assistant,
+        };
+        let annotations = content.annotations.map(|hints| ContentAnnotations {
+            audience: hints.audience.into_iter().map(role).collect(),
+            priority: hints.priority,
+            last_modified: hints.last_modified,
+        });
+        Self { body, annotations }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panics_are_found_in_what_a_guest_wrote() {
+        let stderr = "noise\n\nthread 'main' (1) panicked at src/lib.rs:12:5:\nindex out of bounds\nnote: run with\n";
+        let (location, message) = last_panic(stderr).unwrap();
+        assert_eq!((location.as_str(), message.as_str()), ("src/lib.rs:12:5", "index out of bounds"));
+        for other in ["", "nothing panicked at all", "x panicked at the disco\n", " panicked at a:b:c:\n"] {
+            assert_eq!(last_panic(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_contracts_description_is_understood() {
+        let text = r#"{"name": "echo", "description": "Echoes", "input_schema": {"type": "object"}, "version": "1"}"#;
+        let tools = parse_description(&v0_1_description(text)).unwrap();
+        assert_eq!((tools.len(), tools[0].name.as_str()), (1, "echo"));
+        assert!(parse_description(&v0_1_description("not json")).is_err());
+    }
+
+    #[test]
+    fn the_model_reads_the_tools_own_words_or_one_line_with_a_code() {
+        assert_eq!(CallError::Tool("no such city".into()).for_model(), "no such city");
+        let limit = Duration::from_millis(50);
+        assert_eq!(
+            CallError::TimedOut { limit }.for_model(),
+            "the tool ran longer than its limit of 50 ms [KAMI-TIMEOUT]"
+        );
+    }
+}

@@ -1,0 +1,267 @@
+//! The WebAssembly engine: configured once, shared by every call of a process.
+//!
+//! One [`Engine`] holds wasmtime's engine, the thread that advances its epoch, and the native code
+//! cache. Tools with a fuel limit run on a second wasmtime engine, made when the first of them is
+//! compiled, so that the others don't pay for metering.
+
+mod cache;
+mod ticker;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
+
+use crate::component::Component;
+use crate::digest::hex;
+use crate::grants::MAX_MEMORY_BYTES;
+
+use cache::NativeCache;
+use ticker::Ticker;
+
+/// The most calls at once; further ones wait for a place.
+///
+/// Each place reserves about 4 GiB of address space and no memory until it is used; 1,000 of them
+/// fit any 64-bit Linux, and stay far below the kernel's default limit of mappings.
+pub const DEFAULT_CONCURRENCY: u32 = 256;
+
+/// The most elements of one table; the largest interpreters have a few thousand functions.
+pub(crate) const MAX_TABLE_ELEMENTS: usize = 20_000;
+
+/// The most core instances in one component; one with dynamic linking has about twenty.
+const MAX_CORE_INSTANCES: u32 = 32;
+
+/// Where an [`Engine`] keeps native code, and how many calls it runs at once.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// The directory of the native code cache, which only its owner may write; without one, every
+    /// process compiles anew.
+    pub cache: Option<PathBuf>,
+    /// The most calls at once.
+    pub concurrency: u32,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { cache: None, concurrency: DEFAULT_CONCURRENCY }
+    }
+}
+
+/// Why there is no engine, or no native code.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// This machine cannot run the engine.
+    #[error("cannot start the WebAssembly engine")]
+    Start(#[source] wasmtime::Error),
+    /// The epoch thread cannot be started.
+    #[error("cannot start the thread that bounds guests in time")]
+    Ticker(#[source] std::io::Error),
+    /// The component is not valid, or larger than what is compiled.
+    #[error("cannot compile the component")]
+    Compile(#[source] wasmtime::Error),
+}
+
+/// The engine that all calls of a process share. Clones are cheap and mean the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    unmetered: Machine,
+    metered: OnceLock<Machine>,
+    options: EngineOptions,
+    places: Semaphore,
+}
+
+/// One wasmtime engine with what belongs to it.
+struct Machine {
+    wasmtime: wasmtime::Engine,
+    cache: Option<NativeCache>,
+    _ticker: Ticker,
+}
+
+/// Whether instructions are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Metering {
+    /// CPU is bounded by time alone.
+    Off,
+    /// Every instruction burns fuel, the same amount on every machine.
+    Fuel,
+}
+
+/// Native code, ready to be instantiated.
+#[derive(Clone)]
+pub struct Code {
+    pub(crate) component: wasmtime::component::Component,
+    pub(crate) metering: Metering,
+}
+
+impl Engine {
+    /// Starts an engine.
+    ///
+    /// # Errors
+    /// Where this machine cannot run it at all. Where only the pool of instances cannot be
+    /// reserved, as under `ulimit -v`, calls allocate on demand, which is slower.
+    pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
+        let unmetered = Machine::start(Metering::Off, &options)?;
+        let places = Semaphore::new(options.concurrency as usize);
+        let shared = Shared { unmetered, metered: OnceLock::new(), options, places };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Turns a component into native code, or takes that from the cache.
+    ///
+    /// This takes CPU time in proportion to the component's size: call it off the async threads.
+    ///
+    /// # Errors
+    /// Where the component is not valid.
+    ///
+    /// # Security
+    /// The component is hostile; wasmtime validates it. Cached native code is used only if this
+    /// data directory's own key authenticates it.
+    pub fn compile(&self, component: &Component, metering: Metering) -> Result<Code, EngineError> {
+        let machine = self.machine(metering)?;
+        let source = component.bytes();
+        if let Some(native) = machine.cache.as_ref().and_then(|cache| cache.load(source)) {
+            // SAFETY: the bytes carry a MAC under a key that only this data directory's owner can
+            // read, over the digest of the same source and this engine's fingerprint, so they are
+            // what `serialize` gave an engine of this version and configuration.
+            let loaded =
+                unsafe { wasmtime::component::Component::deserialize(&machine.wasmtime, &native) };
+            match loaded {
+                Ok(component) => return Ok(Code { component, metering }),
+                Err(error) => tracing::warn!(%error, "cached native code does not load; compiling"),
+            }
+        }
+        let component = wasmtime::component::Component::new(&machine.wasmtime, source)
+            .map_err(EngineError::Compile)?;
+        if let Some(cache) = &machine.cache
+            && let Ok(native) = component.serialize()
+        {
+            cache.store(source, &native);
+        }
+        Ok(Code { component, metering })
+    }
+
+    /// Waits for a place to run a call in.
+    pub(crate) async fn place(&self) -> SemaphorePermit<'_> {
+        self.shared.places.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// The wasmtime engine on which `metering` runs.
+    pub(crate) fn wasmtime(&self, metering: Metering) -> Result<&wasmtime::Engine, EngineError> {
+        self.machine(metering).map(|machine| &machine.wasmtime)
+    }
+
+    fn machine(&self, metering: Metering) -> Result<&Machine, EngineError> {
+        if metering == Metering::Off {
+            return Ok(&self.shared.unmetered);
+        }
+        if let Some(machine) = self.shared.metered.get() {
+            return Ok(machine);
+        }
+        let machine = Machine::start(metering, &self.shared.options)?;
+        Ok(self.shared.metered.get_or_init(|| machine))
+    }
+}
+
+impl Machine {
+    fn start(metering: Metering, options: &EngineOptions) -> Result<Self, EngineError> {
+        let pool = InstanceAllocationStrategy::Pooling(pool(options.concurrency));
+        let wasmtime = wasmtime::Engine::new(config(metering).allocation_strategy(pool)).or_else(
+            |error| {
+                tracing::warn!(%error, "no address space for a pool of instances; calls will be slower");
+                wasmtime::Engine::new(&config(metering)).map_err(EngineError::Start)
+            },
+        )?;
+        let ticker = Ticker::start(&wasmtime).map_err(EngineError::Ticker)?;
+        let cache = options.cache.as_ref().and_then(|directory| {
+            NativeCache::open(directory, &fingerprint(&wasmtime))
+                .inspect_err(|error| tracing::warn!(%error, "no native code cache; compiling every time"))
+                .ok()
+        });
+        Ok(Self { wasmtime, cache, _ticker: ticker })
+    }
+}
+
+/// What native code must have been made by to be used: version, flags, and CPU features.
+fn fingerprint(engine: &wasmtime::Engine) -> String {
+    struct Update(Sha256);
+
+    impl std::hash::Hasher for Update {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+
+    let mut hasher = Update(Sha256::new());
+    std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
+    hasher.0.update(env!("CARGO_PKG_VERSION"));
+    hex(&hasher.0.finalize()[..16])
+}
+
+fn config(metering: Metering) -> Config {
+    let mut config = Config::new();
+    config
+        // Preview 2 needs no concurrent tasks inside one store, and pays 2.8 µs for the ability.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .consume_fuel(metering == Metering::Fuel)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(1 << 20)
+        .cranelift_opt_level(OptLevel::Speed)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        // Every proposal that tools don't need is surface that hostile code could probe.
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false)
+        .wasm_tail_call(false)
+        .wasm_wide_arithmetic(false);
+    config
+}
+
+/// The pool from which instances are taken: no system call and no page fault on a warm call.
+fn pool(concurrency: u32) -> PoolingAllocationConfig {
+    let pagemap_scan = PoolingAllocationConfig::is_pagemap_scan_available();
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(concurrency)
+        .total_memories(concurrency)
+        .total_stacks(concurrency)
+        .total_tables(8 * concurrency)
+        .total_core_instances(MAX_CORE_INSTANCES * concurrency)
+        .max_memories_per_component(1)
+        .max_tables_per_component(8)
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_component_instance_size(256 << 10)
+        .max_core_instance_size(256 << 10)
+        .max_memory_size(MAX_MEMORY_BYTES as usize)
+        .table_elements(MAX_TABLE_ELEMENTS)
+        .max_unused_warm_slots(concurrency)
+        .pagemap_scan(Enabled::Auto)
+        // Without the scan, resetting kept memory costs a memset, so less of it is kept.
+        .linear_memory_keep_resident(if pagemap_scan { 1 << 20 } else { 64 << 10 })
+        .table_keep_resident(if pagemap_scan { 1 << 20 } else { 16 << 10 });
+    pool
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_tell_engines_apart_and_stay_the_same() {
+        let of = |metering| fingerprint(&wasmtime::Engine::new(&config(metering)).unwrap());
+        assert_eq!(of(Metering::Off), of(Metering::Off));
+        assert_ne!(of(Metering::Off), of(Metering::Fuel));
+    }
+}

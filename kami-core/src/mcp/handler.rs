@@ -1,0 +1,262 @@
+//! What is offered: the list of tools, calls to them, and news of changes.
+#![expect(
+    deprecated,
+    reason = "logging is deprecated in 2026-07-28 and still part of every revision"
+)]
+
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rmcp::model::{
+    CacheScope, CallToolRequestParams, CallToolResponse, DiscoverResult, ErrorData,
+    InitializeRequestParams, InitializeResult, ListToolsResult, LoggingLevel,
+    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig,
+    SetLevelRequestMethod, SetLevelRequestParams, SubscriptionFilter,
+};
+use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
+use rmcp::{RoleServer, ServerHandler};
+use tokio::sync::watch;
+
+use super::events::relay;
+use super::outcome;
+use super::session::server_info;
+use crate::call::call;
+use crate::resolve::Resolver;
+
+/// How long a client may keep what `server/discover` says, which only changes with the program.
+const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
+
+/// How long a client may keep a list of tools without asking again.
+///
+/// Whoever listens for changes hears of them sooner; whoever does not should find a tool that was
+/// just installed.
+const LIST_TTL: Duration = Duration::from_secs(1);
+
+/// What a legacy session hears before it says what it wants to hear.
+const DEFAULT_LOG_LEVEL: LoggingLevel = LoggingLevel::Warning;
+
+/// The tools of one registry, for one connection.
+pub(super) struct Handler {
+    resolver: Arc<Resolver>,
+    page_size: NonZeroUsize,
+    /// Changes with the catalog.
+    generation: watch::Receiver<i64>,
+    /// Becomes true at the end of the input.
+    ended: watch::Receiver<bool>,
+    /// The level of a legacy session.
+    log_level: Mutex<LoggingLevel>,
+    /// A legacy session hears of changes already.
+    announcing: AtomicBool,
+}
+
+/// Every revision of the protocol, oldest first.
+pub(super) fn supported_versions() -> Cow<'static, [ProtocolVersion]> {
+    Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
+}
+
+fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
+    context.meta.protocol_version().is_some_and(|version| !version.has_initialize())
+}
+
+impl Handler {
+    pub(super) fn new(
+        resolver: Arc<Resolver>,
+        page_size: NonZeroUsize,
+        generation: watch::Receiver<i64>,
+        ended: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            resolver,
+            page_size,
+            generation,
+            ended,
+            log_level: Mutex::new(DEFAULT_LOG_LEVEL),
+            announcing: AtomicBool::new(false),
+        }
+    }
+
+    /// From which level on the client wants to hear what a call logs.
+    fn log_threshold(&self, context: &RequestContext<RoleServer>) -> Option<LoggingLevel> {
+        if is_stateless(context) {
+            context.meta.log_level()
+        } else {
+            Some(*self.log_level.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+
+    async fn run(
+        &self,
+        request: CallToolRequestParams,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let catalog = self.resolver.catalog().map_err(|error| outcome::no_catalog(&error))?;
+        let entry = catalog.find(&request.name).map_err(|error| outcome::unknown_tool(&error))?;
+        let tool = match self.resolver.resolve(entry).await {
+            Ok(tool) => tool,
+            Err(error) => return Ok(outcome::refusal(entry, &error).into()),
+        };
+        let arguments = request.arguments.unwrap_or_default();
+        let (speaker, relay) = relay(
+            context.peer.clone(),
+            &entry.wire_name,
+            self.log_threshold(context),
+            context.meta.get_progress_token(),
+        );
+        let report = relay.during(call(&tool, &arguments, Arc::new(speaker))).await;
+        Ok(outcome::reply(entry, report).into())
+    }
+}
+
+impl ServerHandler for Handler {
+    fn get_info(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder()
+            .enable_logging()
+            .enable_tools()
+            .enable_tool_list_changed()
+            .build();
+        ServerConfig::new(capabilities)
+            .with_server_info(server_info())
+            .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        supported_versions()
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        let result = self.negotiate_initialize(&request)?;
+        // What was agreed on counts, not what was asked for.
+        let mut client = request;
+        client.protocol_version = result.protocol_version.clone();
+        context.peer.set_peer_info(client);
+        Ok(result)
+    }
+
+    async fn discover(&self, _: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
+        let versions = supported_versions().into_owned();
+        Ok(DiscoverResult::from_server_info(versions, self.get_info())
+            .with_ttl_ms(milliseconds(DISCOVERY_TTL))
+            .with_cache_scope(CacheScope::Public))
+    }
+
+    async fn set_level(
+        &self,
+        request: SetLevelRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if is_stateless(&context) {
+            return Err(ErrorData::method_not_found::<SetLevelRequestMethod>());
+        }
+        *self.log_level.lock().unwrap_or_else(PoisonError::into_inner) = request.level;
+        Ok(())
+    }
+
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let catalog = self.resolver.catalog().map_err(|error| outcome::no_catalog(&error))?;
+        let after = match request.and_then(|request| request.cursor) {
+            Some(cursor) => Some(name_of(&cursor)?),
+            None => None,
+        };
+        let mut entries = catalog.entries().skip_while(|entry| {
+            after.as_deref().is_some_and(|after| entry.wire_name.as_str() <= after)
+        });
+        let page: Vec<_> = entries.by_ref().take(self.page_size.get()).collect();
+        let next_cursor = match (page.last(), entries.next()) {
+            (Some(last), Some(_)) => Some(cursor_after(last.wire_name.as_str())),
+            _ => None,
+        };
+        let mut result =
+            ListToolsResult::with_all_items(page.into_iter().map(outcome::tool).collect());
+        result.next_cursor = next_cursor;
+        if is_stateless(&context) {
+            result =
+                result.with_ttl_ms(milliseconds(LIST_TTL)).with_cache_scope(CacheScope::Private);
+        }
+        Ok(result)
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        tokio::select! {
+            biased;
+            // Nobody reads this reply: it ends the other branch, and with it the guest.
+            () = context.ct.cancelled() => {
+                Err(ErrorData::internal_error("the call was cancelled", None))
+            }
+            reply = self.run(request, &context) => reply,
+        }
+    }
+
+    fn accepted_subscription_filter(&self, _: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(SubscriptionFilter::builder().tools_list_changed().build())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let mut ended = self.ended.clone();
+        let mut generation = self.generation.clone();
+        generation.mark_unchanged();
+        loop {
+            tokio::select! {
+                () = context.cancelled() => return Ok(()),
+                _ = ended.wait_for(|ended| *ended) => return Ok(()),
+                changed = generation.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            if context.accepted().tools_list_changed == Some(true)
+                && context.sink().notify_tool_list_changed().await.is_err()
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Opens the news of a legacy session; each notification has its own task.
+    async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
+        if context.peer.peer_info().is_none() || self.announcing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut generation = self.generation.clone();
+        generation.mark_unchanged();
+        while generation.changed().await.is_ok() {
+            if context.peer.notify_tool_list_changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A cursor says after which name the next page begins, so that it stays good when tools come and
+/// go between two pages.
+fn cursor_after(name: &str) -> String {
+    URL_SAFE_NO_PAD.encode(name)
+}
+
+fn name_of(cursor: &str) -> Result<String, ErrorData> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+    bytes
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| ErrorData::invalid_params("`cursor` is not one that this server gave", None))
+}

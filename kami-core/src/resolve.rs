@@ -1,0 +1,581 @@
+//! From a name to a tool that may be called.
+//!
+//! The [`Catalog`] says which tools there are and how they are called; it is made from the registry
+//! alone, and nothing is run or verified for it. [`Resolver::resolve`] turns an entry of it into a
+//! [`VerifiedTool`]: bytes read once, digest and signature checked, compiled, linked under the
+//! effective grants. That happens on the first call of a package, and again when it, its grant or
+//! the set of trusted keys changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use lru::LruCache;
+use tokio::sync::OnceCell;
+
+use crate::component::Artifact;
+use crate::digest::Digest;
+use crate::engine::{Engine, EngineError, EngineOptions, Metering};
+use crate::grants::{Effective, Grant};
+use crate::manifest::{JsonObject, ToolDefinition};
+use crate::name::{PackageId, ToolName};
+use crate::registry::{DataDir, InstalledPackage, Registry, RegistryError};
+use crate::sandbox::{Sandbox, SandboxError, Surroundings};
+use crate::signing::{SignatureError, SignedArtifact, TrustError, TrustStore, Unsigned};
+
+/// How many packages are kept ready. Each takes some hundred kilobytes.
+const READY_PACKAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// How old a catalog may be before the registry is asked whether it changed.
+const CATALOG_AGE: Duration = Duration::from_millis(50);
+
+/// Why a name does not lead to a tool, or the tool may not be called.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// No such tool.
+    #[error("there is no tool `{name}`{}", did_you_mean(nearest.as_deref()))]
+    NotFound {
+        /// What was asked for, cut to a length that a person reads.
+        name: String,
+        /// The most similar name that there is.
+        nearest: Option<String>,
+    },
+    /// The name means several tools.
+    #[error("`{name}` could mean {}: name one of them", candidates.join(" or "))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// The names that it could mean.
+        candidates: Vec<String>,
+    },
+    /// The stored file is not the one that was installed.
+    #[error("the installed file of `{package}` was changed: its digest is not {expected}")]
+    Tampered {
+        /// Whose file.
+        package: PackageId,
+        /// The digest that it was installed with.
+        expected: Digest,
+    },
+    /// The registry describes the package otherwise than the package does itself.
+    #[error("the registry's record of `{0}` was changed: it differs from the signed manifest")]
+    Record(PackageId),
+    /// The signature is missing, wrong, or by a key that is not trusted any more.
+    #[error("`{package}` is refused")]
+    Signature {
+        /// Whose signature.
+        package: PackageId,
+        /// Why.
+        #[source]
+        source: SignatureError,
+    },
+    /// A schema that cannot be used to check arguments.
+    #[error("the input schema of `{tool}` is not usable: {reason}")]
+    Schema {
+        /// Whose schema.
+        tool: ToolName,
+        /// Why not.
+        reason: String,
+    },
+    /// The component cannot be sandboxed.
+    #[error("`{package}` cannot be loaded")]
+    Sandbox {
+        /// Which component.
+        package: PackageId,
+        /// Why not.
+        #[source]
+        source: SandboxError,
+    },
+    /// The engine does not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The registry cannot be read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The trusted keys cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The thread that loaded the tool ended early.
+    #[error("loading was interrupted")]
+    Interrupted,
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}
+
+/// A tool whose bytes, signature, schema and grants hold: the only thing that can be called.
+pub struct VerifiedTool {
+    package: PackageId,
+    definition: ToolDefinition,
+    arguments: jsonschema::Validator,
+    sandbox: Arc<Sandbox>,
+}
+
+impl VerifiedTool {
+    /// Compiles and links the tools of a verified artifact under `grant`.
+    ///
+    /// This takes CPU time in proportion to the component's size: call it off the async threads.
+    ///
+    /// # Errors
+    /// Where the component is not valid, needs what this host does not offer, or has a schema that
+    /// cannot be used.
+    pub fn load(
+        engine: &Engine,
+        signed: &SignedArtifact,
+        grant: Grant,
+        surroundings: &Surroundings,
+    ) -> Result<Vec<Arc<Self>>, ResolveError> {
+        let artifact = signed.artifact();
+        let manifest = artifact.manifest();
+        let package = &manifest.package.id;
+        let effective = Effective::new(manifest.requests.clone(), grant);
+        let metering = match effective.limits().fuel() {
+            Some(_) => Metering::Fuel,
+            None => Metering::Off,
+        };
+        let code = engine.compile(artifact.component(), metering)?;
+        let sandbox = Sandbox::new(engine, artifact.component(), &code, effective, surroundings)
+            .map_err(|source| ResolveError::Sandbox { package: package.clone(), source })?;
+        let sandbox = Arc::new(sandbox);
+        let tools = manifest.tools.iter().map(|definition| {
+            Ok(Arc::new(Self {
+                package: package.clone(),
+                arguments: validator(definition)?,
+                definition: definition.clone(),
+                sandbox: Arc::clone(&sandbox),
+            }))
+        });
+        tools.collect()
+    }
+
+    /// The package that it belongs to.
+    pub fn package(&self) -> &PackageId {
+        &self.package
+    }
+
+    /// What it is and takes.
+    pub fn definition(&self) -> &ToolDefinition {
+        &self.definition
+    }
+
+    /// What it may do.
+    pub fn effective(&self) -> &Effective {
+        self.sandbox.effective()
+    }
+
+    pub(crate) fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// What in `arguments` does not fit the input schema: the first few problems, path first.
+    pub(crate) fn problems(&self, arguments: &serde_json::Value) -> Vec<String> {
+        const SHOWN: usize = 5;
+        let describe = |error: jsonschema::ValidationError<'_>| {
+            let path = error.instance_path().to_string();
+            let path = if path.is_empty() { "arguments" } else { &path };
+            let problem: String = format!("{path}: {}", error.masked()).chars().take(300).collect();
+            problem
+        };
+        self.arguments.iter_errors(arguments).take(SHOWN).map(describe).collect()
+    }
+}
+
+/// Compiles a tool's input schema.
+///
+/// Patterns run on a linear-time engine and references lead nowhere outside the schema, which
+/// comes from the tool's author.
+fn validator(definition: &ToolDefinition) -> Result<jsonschema::Validator, ResolveError> {
+    let schema = serde_json::Value::Object(definition.input_schema.clone());
+    check_schema(&schema).map_err(|reason| ResolveError::Schema { tool: definition.name.clone(), reason })
+}
+
+/// Compiles a schema, or says why it cannot be used.
+fn check_schema(schema: &serde_json::Value) -> Result<jsonschema::Validator, String> {
+    jsonschema::options()
+        .with_draft(jsonschema::Draft::Draft202012)
+        .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(1 << 20))
+        .build(schema)
+        .map_err(|error| error.to_string().chars().take(300).collect())
+}
+
+/// Says why a tool's schemas cannot be used, if they cannot.
+///
+/// # Errors
+/// The reason, naming the schema.
+pub fn check_schemas(definition: &ToolDefinition) -> Result<(), String> {
+    let check = |name: &str, schema: &JsonObject| {
+        let schema = serde_json::Value::Object(schema.clone());
+        check_schema(&schema).map(drop).map_err(|reason| format!("{name} schema: {reason}"))
+    };
+    check("input", &definition.input_schema)?;
+    definition.output_schema.as_ref().map_or(Ok(()), |schema| check("output", schema))
+}
+
+/// The tools of a registry, by the names under which clients call them.
+pub struct Catalog {
+    generation: i64,
+    entries: BTreeMap<ToolName, CatalogEntry>,
+}
+
+/// One tool of a [`Catalog`].
+#[derive(Debug, Clone)]
+pub struct CatalogEntry {
+    /// The name on the wire.
+    pub wire_name: ToolName,
+    /// The package that it belongs to.
+    pub package: Arc<InstalledPackage>,
+    index: usize,
+}
+
+impl CatalogEntry {
+    /// What it is and takes, as recorded at install.
+    pub fn definition(&self) -> &ToolDefinition {
+        &self.package.manifest.tools[self.index]
+    }
+
+    fn full_name(&self) -> String {
+        format!("{}/{}", self.package.manifest.package.id, self.definition().name)
+    }
+}
+
+impl Catalog {
+    fn new(generation: i64, packages: Vec<InstalledPackage>) -> Self {
+        let mut unnamed = Vec::new();
+        for package in packages.into_iter().map(Arc::new) {
+            unnamed.extend((0..package.manifest.tools.len()).map(|index| (Arc::clone(&package), index)));
+        }
+        let names = wire_names(&unnamed);
+        let entries = names.into_iter().zip(unnamed).map(|(wire_name, (package, index))| {
+            (wire_name.clone(), CatalogEntry { wire_name, package, index })
+        });
+        Self { generation, entries: entries.collect() }
+    }
+
+    /// The state of the registry from which it was made; another number is another state.
+    pub fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    /// All tools, in the order of their names.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &CatalogEntry> {
+        self.entries.values()
+    }
+
+    /// Finds a tool by its name on the wire, `id/tool`, `id`, or its package's or own short name.
+    ///
+    /// # Errors
+    /// Where there is none, with the nearest name; or several, with all of them.
+    pub fn find(&self, name: &str) -> Result<&CatalogEntry, ResolveError> {
+        if let Ok(wire_name) = name.parse::<ToolName>()
+            && let Some(entry) = self.entries.get(&wire_name)
+        {
+            return Ok(entry);
+        }
+        let id = |entry: &CatalogEntry| entry.package.manifest.package.id.clone();
+        let by: [&dyn Fn(&CatalogEntry) -> bool; 4] = [
+            &|entry| entry.full_name() == name,
+            &|entry| id(entry).as_str() == name,
+            &|entry| id(entry).short() == name,
+            &|entry| entry.definition().name.as_str() == name,
+        ];
+        for matches in by {
+            let mut found = self.entries.values().filter(|entry| matches(entry));
+            match (found.next(), found.next()) {
+                (None, _) => continue,
+                (Some(entry), None) => return Ok(entry),
+                (Some(first), Some(second)) => {
+                    let all = [first, second].into_iter().chain(found.take(8));
+                    let candidates = all.map(|entry| format!("`{}`", entry.wire_name)).collect();
+                    return Err(ResolveError::Ambiguous { name: name.to_owned(), candidates });
+                }
+            }
+        }
+        Err(self.not_found(name))
+    }
+
+    fn not_found(&self, name: &str) -> ResolveError {
+        const SIMILAR: f64 = 0.75;
+        let name: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+        let nearest = self
+            .entries
+            .keys()
+            .map(|candidate| (strsim::jaro_winkler(&name, candidate.as_str()), candidate))
+            .filter(|(similarity, _)| *similarity > SIMILAR)
+            .max_by(|(a, _), (b, _)| a.total_cmp(b))
+            .map(|(_, candidate)| candidate.to_string());
+        ResolveError::NotFound { name, nearest }
+    }
+}
+
+/// Names tools: each its own name or the operator's alias where that is unique, else with its
+/// package's short name before it, else its whole id, else a digest of both after it.
+///
+/// The result depends on the set of tools only, not on the order of installs.
+fn wire_names(tools: &[(Arc<InstalledPackage>, usize)]) -> Vec<ToolName> {
+    let mut levels = vec![0; tools.len()];
+    loop {
+        let names: Vec<ToolName> =
+            tools.iter().zip(&levels).map(|((package, index), level)| wire_name(package, *index, *level)).collect();
+        let mut holders: HashMap<&ToolName, Vec<usize>> = HashMap::new();
+        for (at, name) in names.iter().enumerate() {
+            holders.entry(name).or_default().push(at);
+        }
+        let clashes: Vec<usize> =
+            holders.into_values().filter(|holders| holders.len() > 1).flatten().collect();
+        if clashes.is_empty() {
+            return names;
+        }
+        // An alias was chosen by the operator, and yields only to another alias.
+        let aliased = |at: &usize| levels[*at] == 0 && tools[*at].0.alias.is_some();
+        let yielding: Vec<usize> = clashes.iter().copied().filter(|at| !aliased(at)).collect();
+        let yielding = if yielding.is_empty() { clashes } else { yielding };
+        yielding.into_iter().for_each(|at| levels[at] += 1);
+    }
+}
+
+fn wire_name(package: &InstalledPackage, index: usize, level: u32) -> ToolName {
+    let id = &package.manifest.package.id;
+    let tool = package.manifest.tools[index].name.as_str();
+    let alone = package.manifest.tools.len() == 1;
+    let name = match (level, &package.alias) {
+        (0, Some(alias)) if alone => alias.to_string(),
+        (0, Some(alias)) => format!("{alias}_{tool}"),
+        (0, None) => tool.to_owned(),
+        (1, _) => format!("{}_{tool}", id.short()),
+        (2, _) => format!("{id}_{tool}"),
+        (salt, _) => {
+            let digest = Digest::of(format!("{id}/{tool}/{salt}").as_bytes()).short();
+            let room = ToolName::MAX_LENGTH - digest.len() - 1;
+            format!("{}_{digest}", &tool[..tool.len().min(room)])
+        }
+    };
+    ToolName::lossy(&name)
+}
+
+/// Finds, verifies and keeps ready the tools of one data directory.
+pub struct Resolver {
+    data: DataDir,
+    registry: Mutex<Registry>,
+    engine: Engine,
+    surroundings: Surroundings,
+    catalog: Mutex<(Instant, Arc<Catalog>)>,
+    ready: Mutex<LruCache<PackageId, Arc<Slot>>>,
+}
+
+/// A package that is ready, or being made so by whoever came first.
+struct Slot {
+    digest: Digest,
+    grant: Grant,
+    tools: OnceCell<Vec<Arc<VerifiedTool>>>,
+}
+
+/// How a [`Resolver`] runs tools.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// The environment from which granted variables are taken.
+    pub environment: BTreeMap<String, String>,
+    /// The most calls at once.
+    pub concurrency: u32,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self { environment: BTreeMap::new(), concurrency: crate::engine::DEFAULT_CONCURRENCY }
+    }
+}
+
+impl Resolver {
+    /// Opens the registry in `data` and starts an engine.
+    ///
+    /// # Errors
+    /// Where the registry cannot be opened or the engine does not start.
+    pub fn open(data: &DataDir, options: HostOptions) -> Result<Self, ResolveError> {
+        let registry = Registry::open(data)?;
+        let cache = Some(data.cache_dir());
+        let engine = Engine::new(EngineOptions { cache, concurrency: options.concurrency })?;
+        let surroundings = Surroundings {
+            environment: options.environment,
+            scratch: Some(data.scratch_dir()),
+            private: Some(data.path().to_owned()),
+        };
+        let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
+        Ok(Self {
+            data: data.clone(),
+            registry: Mutex::new(registry),
+            engine,
+            surroundings,
+            catalog: Mutex::new((Instant::now(), catalog)),
+            ready: Mutex::new(LruCache::new(READY_PACKAGES)),
+        })
+    }
+
+    /// The engine on which tools run.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The tools that there are now, give or take 50 milliseconds.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn catalog(&self) -> Result<Arc<Catalog>, ResolveError> {
+        let mut latest = lock(&self.catalog);
+        if latest.0.elapsed() >= CATALOG_AGE {
+            let registry = lock(&self.registry);
+            let generation = registry.generation()?;
+            if generation != latest.1.generation {
+                latest.1 = Arc::new(Catalog::new(generation, registry.packages()?));
+            }
+            latest.0 = Instant::now();
+        }
+        Ok(Arc::clone(&latest.1))
+    }
+
+    /// Makes a tool ready to be called, or gives the one that is.
+    ///
+    /// # Errors
+    /// Where its file or record was changed, its signature does not hold, or it cannot be loaded.
+    /// Nothing of a failed attempt is kept: the next one looks again.
+    pub async fn resolve(&self, entry: &CatalogEntry) -> Result<Arc<VerifiedTool>, ResolveError> {
+        let slot = self.slot(&entry.package);
+        let tools = slot.tools.get_or_try_init(|| self.load(Arc::clone(&entry.package))).await?;
+        Ok(Arc::clone(&tools[entry.index]))
+    }
+
+    fn slot(&self, package: &InstalledPackage) -> Arc<Slot> {
+        let id = &package.manifest.package.id;
+        let mut ready = lock(&self.ready);
+        if let Some(slot) = ready.get(id)
+            && slot.digest == package.digest
+            && slot.grant == package.grant
+        {
+            return Arc::clone(slot);
+        }
+        let slot = Arc::new(Slot {
+            digest: package.digest,
+            grant: package.grant.clone(),
+            tools: OnceCell::new(),
+        });
+        ready.put(id.clone(), Arc::clone(&slot));
+        slot
+    }
+
+    async fn load(&self, package: Arc<InstalledPackage>) -> Result<Vec<Arc<VerifiedTool>>, ResolveError> {
+        let bytes = lock(&self.registry).read_artifact(package.digest)?;
+        let engine = self.engine.clone();
+        let surroundings = self.surroundings.clone();
+        let trust_file = self.data.trust_file();
+        let load = move || {
+            let trust = TrustStore::load(&trust_file)?;
+            let signed = verify(bytes, &package, &trust)?;
+            VerifiedTool::load(&engine, &signed, package.grant.clone(), &surroundings)
+        };
+        tokio::task::spawn_blocking(load).await.unwrap_or(Err(ResolveError::Interrupted))
+    }
+}
+
+/// Checks that `bytes` are what was installed as `package` and may still be run.
+pub fn verify(
+    bytes: Vec<u8>,
+    package: &InstalledPackage,
+    trust: &TrustStore,
+) -> Result<SignedArtifact, ResolveError> {
+    let id = &package.manifest.package.id;
+    let artifact = match Artifact::parse(bytes) {
+        Ok(artifact) if artifact.digest() == package.digest => artifact,
+        _ => return Err(ResolveError::Tampered { package: id.clone(), expected: package.digest }),
+    };
+    if *artifact.manifest() != package.manifest {
+        return Err(ResolveError::Record(id.clone()));
+    }
+    let unsigned = if package.signer.is_none() { Unsigned::Allow } else { Unsigned::Refuse };
+    SignedArtifact::verify(artifact, trust, unsigned)
+        .map_err(|source| ResolveError::Signature { package: id.clone(), source })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::fixtures;
+    use serde_json::json;
+
+    fn package(id: &str, tools: &[&str], alias: Option<&str>) -> InstalledPackage {
+        let mut manifest = fixtures::manifest(id, "1.0.0", tools[0]);
+        let tool = |name| serde_json::from_value(json!({"name": name, "inputSchema": {"type": "object"}})).unwrap();
+        manifest.tools = tools.iter().map(tool).collect();
+        InstalledPackage {
+            manifest,
+            digest: Digest::of(id.as_bytes()),
+            grant: Grant::default(),
+            alias: alias.map(|alias| alias.parse().unwrap()),
+            signer: None,
+            source: String::new(),
+            installed_at: 0,
+        }
+    }
+
+    fn names(catalog: &Catalog) -> Vec<String> {
+        catalog.entries().map(|entry| format!("{}={}", entry.wire_name, entry.full_name())).collect()
+    }
+
+    #[test]
+    fn names_are_short_where_they_can_be_and_always_unique() {
+        let catalog = Catalog::new(0, vec![
+            package("com.a.web", &["fetch", "post"], None),
+            package("com.b.net", &["fetch"], None),
+            package("org.c.net", &["fetch"], None),
+        ]);
+        assert_eq!(names(&catalog), [
+            "com_b_net_fetch=com.b.net/fetch",
+            "org_c_net_fetch=org.c.net/fetch",
+            "post=com.a.web/post",
+            "web_fetch=com.a.web/fetch",
+        ]);
+    }
+
+    #[test]
+    fn aliases_win_and_do_not_shift_others() {
+        let catalog = Catalog::new(0, vec![
+            package("com.a.web", &["fetch"], None),
+            package("com.b.net", &["get"], Some("fetch")),
+        ]);
+        assert_eq!(names(&catalog), ["fetch=com.b.net/get", "web_fetch=com.a.web/fetch"]);
+    }
+
+    #[test]
+    fn names_too_long_to_tell_apart_get_a_digest() {
+        let long = "x".repeat(64);
+        let catalog = Catalog::new(0, vec![
+            package("com.a.web", &[&long], None),
+            package("com.b.web", &[&long], None),
+        ]);
+        assert_eq!(catalog.entries().len(), 2);
+        assert!(catalog.entries().all(|entry| entry.wire_name.as_str().len() <= 64));
+    }
+
+    #[test]
+    fn tools_are_found_by_every_name_people_use() {
+        let catalog = Catalog::new(0, vec![
+            package("com.a.web", &["fetch", "post"], None),
+            package("com.b.hello", &["greet"], None),
+        ]);
+        for name in ["greet", "com.b.hello/greet", "com.b.hello", "hello"] {
+            assert_eq!(catalog.find(name).unwrap().full_name(), "com.b.hello/greet", "{name}");
+        }
+        assert!(matches!(catalog.find("web"), Err(ResolveError::Ambiguous { candidates, .. }) if candidates.len() == 2));
+        let error = catalog.find("gret").map(drop).unwrap_err().to_string();
+        assert!(error.contains("did you mean `greet`?"), "{error}");
+    }
+
+    #[test]
+    fn schemas_that_reach_outside_are_refused() {
+        let mut manifest = fixtures::manifest("com.a.web", "1.0.0", "t");
+        manifest.tools[0].input_schema.insert("$ref".into(), json!("https://example.com/schema"));
+        assert!(check_schemas(&manifest.tools[0]).is_err());
+    }
+}

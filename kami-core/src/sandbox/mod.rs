@@ -1,0 +1,452 @@
+//! From grants to a store: what a guest finds around it, and nothing else.
+//!
+//! A [`Sandbox`] is a component linked once and ready to be entered any number of times. Each
+//! entry makes a fresh store with a deny-all WASI context, to which only what the effective grants
+//! list is added, and which nothing survives.
+
+mod bindings;
+mod http;
+mod limiter;
+mod mounts;
+mod output;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tempfile::TempDir;
+use wasmtime::Store;
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::sockets::SocketAddrUse;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::component::{Abi, Component};
+use crate::engine::{Code, Engine, EngineError, Metering};
+use crate::grants::{Access, Denial, DenialRule, Effective, SCRATCH_PATH};
+
+pub(crate) use bindings::exports::kami::tool::tools as contract;
+pub(crate) use bindings::kami::tool::types;
+pub(crate) use bindings::{Tool, ToolPre, v0_1};
+pub use mounts::MountError;
+pub use output::Captured;
+
+use http::{Denials, HttpGate};
+use limiter::Limiter;
+use output::Capture;
+
+/// The most bytes that a guest may hand to the host in one call between them, results included.
+pub const MAX_TRANSFER_BYTES: usize = 16 << 20;
+
+/// The most resources (files, streams, requests...) that a guest may hold at once.
+const MAX_HANDLES: usize = 1024;
+
+/// The most random bytes per request of a guest.
+const MAX_RANDOM_BYTES: u64 = 64 << 10;
+
+/// The most bytes of headers in one `fields` resource.
+const MAX_FIELDS_BYTES: usize = 32 << 10;
+
+/// The most log lines and progress notices of one call; what comes after is dropped.
+const MAX_EVENTS: u32 = 1000;
+
+/// The longest log line or progress message, in bytes; what is longer is cut.
+const MAX_EVENT_BYTES: usize = 8 << 10;
+
+/// What the host has around a sandbox: plain values, read by whoever embeds this crate.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The environment from which granted variables are taken.
+    pub environment: BTreeMap<String, String>,
+    /// The directory in which scratch directories are made; without one, none is given.
+    pub scratch: Option<PathBuf>,
+    /// The directory that holds keys, registry and native code, and that no mount may touch.
+    pub private: Option<PathBuf>,
+}
+
+/// Why a component cannot be put into a sandbox, or entered.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// No engine for it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The component imports what this host does not offer.
+    #[error("the component does not fit this host")]
+    Link(#[source] wasmtime::Error),
+    /// A directory that cannot be mounted.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The scratch directory cannot be made.
+    #[error("cannot make a scratch directory")]
+    Scratch(#[source] std::io::Error),
+    /// The store cannot be set up.
+    #[error("cannot set up the sandbox")]
+    Store(#[source] wasmtime::Error),
+}
+
+/// Severity of a log line, as in RFC 5424.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Details for whoever debugs the tool.
+    Debug,
+    /// What happens.
+    Info,
+    /// What happens and matters.
+    Notice,
+    /// What may become a problem.
+    Warning,
+    /// What failed.
+    Error,
+    /// What makes a part useless.
+    Critical,
+    /// What someone must act upon.
+    Alert,
+    /// What makes the whole useless.
+    Emergency,
+}
+
+/// A list that a component provides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    /// Its tools.
+    Tools,
+    /// Its resources.
+    Resources,
+    /// Its prompts.
+    Prompts,
+}
+
+/// What a guest tells the host while it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GuestEvent {
+    /// A line for the log.
+    Log {
+        /// How severe.
+        level: Level,
+        /// Bounded, but otherwise as the guest wrote it.
+        message: String,
+    },
+    /// How far it has come.
+    Progress {
+        /// How much is done.
+        progress: f64,
+        /// How much there is.
+        total: Option<f64>,
+        /// In words.
+        message: Option<String>,
+    },
+    /// A list is different now.
+    ListChanged(Listing),
+}
+
+/// Takes what guests tell while they run.
+pub trait EventSink: Send + Sync {
+    /// Takes one event, without blocking: it is called on the guest's own thread.
+    fn event(&self, event: GuestEvent);
+}
+
+/// Takes events to nowhere.
+impl EventSink for () {
+    fn event(&self, _: GuestEvent) {}
+}
+
+/// A component, linked to exactly what it may use, ready to be entered.
+pub struct Sandbox {
+    engine: Engine,
+    metering: Metering,
+    entry: Entry,
+    effective: Arc<Effective>,
+    variables: Vec<(String, String)>,
+    scratch: Option<PathBuf>,
+}
+
+/// A linked component of either contract.
+pub(crate) enum Entry {
+    V0_1(v0_1::KamiToolPre<State>),
+    V0_2(ToolPre<State>),
+}
+
+impl Sandbox {
+    /// Links `code`, which was compiled from `component`, under `effective` grants.
+    ///
+    /// # Errors
+    /// Where the component imports what the host does not offer, or a mount is not fit to be one.
+    ///
+    /// # Security
+    /// Nothing of the component runs here. Mounts are vetted here, once, and not on every call.
+    pub fn new(
+        engine: &Engine,
+        component: &Component,
+        code: &Code,
+        effective: Effective,
+        surroundings: &Surroundings,
+    ) -> Result<Self, SandboxError> {
+        for mount in effective.mounts() {
+            mounts::vet(mount.host_path, surroundings.private.as_deref())?;
+        }
+        let linker = linker(engine.wasmtime(code.metering)?).map_err(SandboxError::Link)?;
+        let linked = linker.instantiate_pre(&code.component).map_err(SandboxError::Link)?;
+        let entry = match component.abi() {
+            Abi::V0_1 => v0_1::KamiToolPre::new(linked).map(Entry::V0_1),
+            Abi::V0_2 => ToolPre::new(linked).map(Entry::V0_2),
+        };
+        let variables = effective
+            .env()
+            .filter_map(|name| {
+                let value = surroundings.environment.get(name.as_str())?;
+                Some((name.to_string(), value.clone()))
+            })
+            .collect();
+        Ok(Self {
+            engine: engine.clone(),
+            metering: code.metering,
+            entry: entry.map_err(SandboxError::Link)?,
+            variables,
+            scratch: surroundings.scratch.clone().filter(|_| effective.has_scratch()),
+            effective: Arc::new(effective),
+        })
+    }
+
+    /// What the component may do here.
+    pub fn effective(&self) -> &Effective {
+        &self.effective
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Makes a fresh store for one entry.
+    pub(crate) fn store(&self, events: Arc<dyn EventSink>) -> Result<Store<State>, SandboxError> {
+        let limits = self.effective.limits();
+        let denials = Denials::default();
+        let (stdout, stderr) = (Capture::default(), Capture::default());
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(stdout.clone())
+            .stderr(stderr.clone())
+            .max_random_size(MAX_RANDOM_BYTES)
+            .envs(&self.variables);
+        deny_sockets(&mut wasi, &denials);
+        for mount in self.effective.mounts() {
+            let permissions = match mount.access {
+                Access::ReadOnly => FsPerms::ReadOnly,
+                Access::ReadWrite => FsPerms::ReadWrite,
+            };
+            wasi.preopened_dir(mount.host_path, &mount.guest_path, permissions)
+                .map_err(SandboxError::Store)?;
+        }
+        let scratch = match &self.scratch {
+            Some(parent) => Some(scratch_directory(parent, &mut wasi)?),
+            None => None,
+        };
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS_BYTES);
+
+        let state = State {
+            wasi: wasi.build(),
+            http,
+            table,
+            gate: HttpGate::new(Arc::clone(&self.effective), denials.clone()),
+            limiter: Limiter::new(limits.memory_bytes()),
+            events,
+            events_left: MAX_EVENTS,
+            stdout,
+            stderr,
+            denials,
+            _scratch: scratch,
+        };
+        let mut store = Store::new(self.engine.wasmtime(self.metering)?, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(MAX_TRANSFER_BYTES);
+        store.set_max_component_handles(MAX_HANDLES);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        if self.metering == Metering::Fuel {
+            store.set_fuel(limits.fuel().unwrap_or(u64::MAX)).map_err(SandboxError::Store)?;
+        }
+        Ok(store)
+    }
+
+    /// How much of the fuel with which `store` began is burnt; `None` where fuel is not metered.
+    pub(crate) fn fuel_burnt(&self, store: &Store<State>) -> Option<u64> {
+        let tank = self.effective.limits().fuel().unwrap_or(u64::MAX);
+        store.get_fuel().ok().map(|left| tank.saturating_sub(left))
+    }
+}
+
+/// Links everything that a component may import. What an import may then do is the store's matter.
+fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    bindings::kami::tool::host::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    v0_1::kami::tool::host::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Ok(linker)
+}
+
+/// Refuses every use of a raw socket, and remembers which address was wanted.
+fn deny_sockets(wasi: &mut WasiCtxBuilder, denials: &Denials) {
+    let denials = denials.clone();
+    wasi.allow_ip_name_lookup(false).socket_addr_check(move |address, usage| {
+        // Connecting first binds to no address in particular, which by itself reaches nothing; the
+        // question that follows names the address, and that is the denial to report.
+        let harmless = matches!(usage, SocketAddrUse::TcpBind)
+            && address.ip().is_unspecified()
+            && address.port() == 0;
+        if !harmless {
+            denials.push(Denial {
+                thing: format!("a socket to {address}"),
+                rule: DenialRule::RawSocket,
+                line: format!("net-allow-list = [\"{address}\"], and an HTTP request instead"),
+            });
+        }
+        Box::pin(std::future::ready(harmless))
+    });
+}
+
+fn scratch_directory(
+    parent: &std::path::Path,
+    wasi: &mut WasiCtxBuilder,
+) -> Result<TempDir, SandboxError> {
+    std::fs::create_dir_all(parent).map_err(SandboxError::Scratch)?;
+    let directory = tempfile::tempdir_in(parent).map_err(SandboxError::Scratch)?;
+    wasi.preopened_dir(directory.path(), SCRATCH_PATH, FsPerms::ReadWrite)
+        .map_err(SandboxError::Store)?;
+    Ok(directory)
+}
+
+/// Everything that one store holds.
+pub(crate) struct State {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    gate: HttpGate,
+    limiter: Limiter,
+    events: Arc<dyn EventSink>,
+    events_left: u32,
+    stdout: Capture,
+    stderr: Capture,
+    denials: Denials,
+    /// Removed from the disk when the store is dropped.
+    _scratch: Option<TempDir>,
+}
+
+impl State {
+    pub(crate) fn memory_peak_bytes(&self) -> u64 {
+        self.limiter.peak_bytes()
+    }
+
+    pub(crate) fn memory_was_refused(&self) -> bool {
+        self.limiter.refused()
+    }
+
+    pub(crate) fn take_stdout(&self) -> Captured {
+        self.stdout.take()
+    }
+
+    pub(crate) fn take_stderr(&self) -> Captured {
+        self.stderr.take()
+    }
+
+    pub(crate) fn take_denials(&self) -> Vec<Denial> {
+        self.denials.take()
+    }
+
+    fn emit(&mut self, event: GuestEvent) {
+        if let Some(left) = self.events_left.checked_sub(1) {
+            self.events_left = left;
+            self.events.event(event);
+        }
+    }
+}
+
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_EVENT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_EVENT_BYTES));
+        text.push('…');
+    }
+    text
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.gate }
+    }
+}
+
+impl types::Host for State {}
+
+impl bindings::kami::tool::host::Host for State {
+    fn log(&mut self, level: bindings::kami::tool::host::Level, message: String) {
+        use bindings::kami::tool::host::Level as Wire;
+
+        let level = match level {
+            Wire::Debug => Level::Debug,
+            Wire::Info => Level::Info,
+            Wire::Notice => Level::Notice,
+            Wire::Warning => Level::Warning,
+            Wire::Error => Level::Error,
+            Wire::Critical => Level::Critical,
+            Wire::Alert => Level::Alert,
+            Wire::Emergency => Level::Emergency,
+        };
+        self.emit(GuestEvent::Log { level, message: bounded(message) });
+    }
+
+    fn progress(&mut self, progress: f64, total: Option<f64>, message: Option<String>) {
+        self.emit(GuestEvent::Progress { progress, total, message: message.map(bounded) });
+    }
+
+    fn list_changed(&mut self, what: bindings::kami::tool::host::Listing) {
+        use bindings::kami::tool::host::Listing as Wire;
+
+        self.emit(GuestEvent::ListChanged(match what {
+            Wire::Tools => Listing::Tools,
+            Wire::Resources => Listing::Resources,
+            Wire::Prompts => Listing::Prompts,
+        }));
+    }
+}
+
+impl v0_1::kami::tool::host::Host for State {
+    fn log(&mut self, level: v0_1::kami::tool::host::LogLevel, message: String) {
+        use v0_1::kami::tool::host::LogLevel as Wire;
+
+        let level = match level {
+            Wire::Trace | Wire::Debug => Level::Debug,
+            Wire::Info => Level::Info,
+            Wire::Warn => Level::Warning,
+            Wire::Error => Level::Error,
+        };
+        self.emit(GuestEvent::Log { level, message: bounded(message) });
+    }
+}
+
+/// Collects events, for tests and for callers that show them afterwards.
+#[derive(Default)]
+pub struct Collected(Mutex<Vec<GuestEvent>>);
+
+impl Collected {
+    /// The events so far.
+    pub fn take(&self) -> Vec<GuestEvent> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl EventSink for Collected {
+    fn event(&self, event: GuestEvent) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+}
