@@ -26,6 +26,9 @@ Examples:
   cargo kami new my-tool       start a tool
   cargo kami build             compile it into target/kami/my-tool.wasm
   cargo kami check             compare what it asks for with what it uses
+  cargo kami install .         see what it asks for, and grant it
+  cargo kami call my-tool      call it as an agent would
+  cargo kami serve             offer what is installed over MCP
 
 `cargo kami help COMMAND` says more about a command."
 )]
@@ -42,6 +45,21 @@ pub enum Command {
     New(commands::new::Args),
     Build(commands::build::Args),
     Check(commands::check::Args),
+    Keygen(commands::keygen::Args),
+    Sign(commands::sign::Args),
+    Verify(commands::verify::Args),
+    Trust(commands::trust::Args),
+    Install(commands::install::Args),
+    Uninstall(commands::uninstall::Args),
+    List(commands::list::Args),
+    Inspect(commands::inspect::Args),
+    #[command(visible_alias = "exec")]
+    Call(commands::call::Args),
+    Run(commands::run::Args),
+    Serve(commands::serve::Args),
+    Status(commands::status::Args),
+    Publish(commands::publish::Args),
+    Demo(commands::demo::Args),
 }
 
 /// The colours of cargo's own help.

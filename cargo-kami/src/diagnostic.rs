@@ -109,7 +109,9 @@ mod tests {
         let error = Source::parse(text, &path, &Defaults::default()).unwrap_err();
         let invalid = InvalidManifests::one(Path::new("x/Cargo.toml"), text.to_owned(), error);
         let report = invalid.reports(false).concat();
-        for part in ["unknown key `titel`", "x/Cargo.toml:3:1", "did you mean `title`?", "titel = \"X\""] {
+        for part in
+            ["unknown key `titel`", "x/Cargo.toml:3:1", "did you mean `title`?", "titel = \"X\""]
+        {
             assert!(report.contains(part), "{part:?} is not in\n{report}");
         }
         assert_eq!(invalid.to_string(), "1 mistake in x/Cargo.toml");

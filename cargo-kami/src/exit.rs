@@ -8,6 +8,9 @@ use std::process::ExitCode;
 use kami_core::component::ComponentError;
 use kami_core::manifest::ManifestError;
 use kami_core::manifest::source::SourceError;
+use kami_core::registry::RegistryError;
+use kami_core::resolve::ResolveError;
+use kami_core::signing::SignatureError;
 
 use crate::diagnostic::InvalidManifests;
 
@@ -61,7 +64,9 @@ impl fmt::Display for Exit {
             Self::Toolchain => "the compiler or its target wasm32-wasip2 is missing",
             Self::Artifact => "the file is not what was expected, or cannot become an artifact",
             Self::Check => "`check` found mistakes",
-            Self::Signature => "unsigned, changed after signing, or signed by a key that is not trusted",
+            Self::Signature => {
+                "unsigned, changed after signing, or signed by a key that is not trusted"
+            }
             Self::Refused => "consent was not given",
             Self::NotFound => "nothing of that name",
             Self::Registry => "the registry is corrupt or from a newer version",
@@ -102,7 +107,21 @@ impl Exit {
         if cause.is::<ComponentError>() || cause.is::<ManifestError>() {
             return Some(Self::Artifact);
         }
-        None
+        if cause.is::<SignatureError>() {
+            return Some(Self::Signature);
+        }
+        if let Some(error) = cause.downcast_ref::<RegistryError>() {
+            return match error {
+                RegistryError::NotInstalled(_) => Some(Self::NotFound),
+                _ => Some(Self::Registry),
+            };
+        }
+        match cause.downcast_ref::<ResolveError>()? {
+            ResolveError::NotFound { .. } | ResolveError::Ambiguous { .. } => Some(Self::NotFound),
+            ResolveError::Tampered { .. } | ResolveError::Record(_) => Some(Self::Signature),
+            ResolveError::Schema { .. } | ResolveError::Sandbox { .. } => Some(Self::Artifact),
+            _ => None,
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use crate::shell::Shell;
 
 /// What each number of `-v` shows. The protocol library logs every message at its own levels, and
 /// stays a step behind ours.
-const LEVELS: [&str; 4] = ["warn,rmcp=warn", "info,rmcp=warn", "debug,rmcp=info", "trace,rmcp=debug"];
+const LEVELS: [&str; 4] =
+    ["warn,rmcp=warn", "info,rmcp=warn", "debug,rmcp=info", "trace,rmcp=debug"];
 
 /// Starts logging for the whole process, by the environment or else by the number of `-v`.
 ///
@@ -20,7 +21,8 @@ pub fn start(verbosity: u8, shell: &Shell) -> anyhow::Result<()> {
         .find_map(|variable| Some((variable.name, variable.get()?)));
     let filter = match asked {
         Some((name, value)) => {
-            let value = value.into_string().map_err(|_| anyhow::anyhow!("{name} is not Unicode"))?;
+            let value =
+                value.into_string().map_err(|_| anyhow::anyhow!("{name} is not Unicode"))?;
             EnvFilter::try_new(&value).with_context(|| format!("reading {name}=`{value}`"))?
         }
         None => EnvFilter::new(LEVELS[usize::from(verbosity).min(LEVELS.len() - 1)]),

@@ -57,7 +57,10 @@ impl Settings {
         let home = || std::env::home_dir().map(|home| home.join(".kami"));
         let given = flags.data_dir.filter(|path| !path.as_os_str().is_empty());
         let data_dir = given.or_else(home).with_context(|| {
-            format!("there is no home directory: give --data-dir or set {}", env_vars::DATA_DIR.name)
+            format!(
+                "there is no home directory: give --data-dir or set {}",
+                env_vars::DATA_DIR.name
+            )
         })?;
         let data_dir = std::path::absolute(&data_dir)
             .with_context(|| format!("finding the data directory {}", data_dir.display()))?;

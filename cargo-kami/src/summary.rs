@@ -38,7 +38,8 @@ pub fn requests(requests: &Capabilities) -> Vec<Line> {
 }
 
 fn limits(limits: Limits) -> String {
-    let mut text = format!("{} MiB of memory, {}", limits.memory_mb(), duration(limits.execution()));
+    let mut text =
+        format!("{} MiB of memory, {}", limits.memory_mb(), duration(limits.execution()));
     if let Some(fuel) = limits.fuel() {
         text += &format!(", {fuel} units of fuel");
     }
@@ -47,7 +48,11 @@ fn limits(limits: Limits) -> String {
 
 fn duration(duration: Duration) -> String {
     let millis = duration.as_millis();
-    if millis.is_multiple_of(1000) { format!("{} s", millis / 1000) } else { format!("{millis} ms") }
+    if millis.is_multiple_of(1000) {
+        format!("{} s", millis / 1000)
+    } else {
+        format!("{millis} ms")
+    }
 }
 
 fn list<'a, T: ToString + 'a>(items: impl IntoIterator<Item = &'a T>) -> String {

@@ -60,8 +60,10 @@ impl Workspace {
     }
 
     fn excludes(&self, path: &Path) -> bool {
-        let is_member = self.name_of(path).is_some_and(|name| self.list("members").any(|m| m == name));
-        !is_member && self.list("exclude").any(|excluded| path.starts_with(self.root.join(excluded)))
+        let is_member =
+            self.name_of(path).is_some_and(|name| self.list("members").any(|m| m == name));
+        !is_member
+            && self.list("exclude").any(|excluded| path.starts_with(self.root.join(excluded)))
     }
 
     /// The path below the root, as members are written.
@@ -135,8 +137,14 @@ mod tests {
         let cases = [
             ("[workspace]\n", "[workspace]\nmembers = [\"x\"]\n"),
             ("[workspace]\nmembers = []\n", "[workspace]\nmembers = [\"x\"]\n"),
-            ("[workspace]\nmembers = [\"a\"] # ours\n", "[workspace]\nmembers = [\"a\", \"x\"] # ours\n"),
-            ("[workspace]\nmembers = [\"a\", \"b\"]\n", "[workspace]\nmembers = [\"a\", \"b\", \"x\"]\n"),
+            (
+                "[workspace]\nmembers = [\"a\"] # ours\n",
+                "[workspace]\nmembers = [\"a\", \"x\"] # ours\n",
+            ),
+            (
+                "[workspace]\nmembers = [\"a\", \"b\"]\n",
+                "[workspace]\nmembers = [\"a\", \"b\", \"x\"]\n",
+            ),
             (
                 "[workspace]\nmembers = [\n    \"a\",\n    # why b\n    \"b\",\n]\n# end\n",
                 "[workspace]\nmembers = [\n    \"a\",\n    # why b\n    \"b\",\n    \"x\",\n]\n# end\n",

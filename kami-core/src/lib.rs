@@ -11,3 +11,4 @@ pub mod engine;
 pub mod sandbox;
 pub mod resolve;
 pub mod call;
+pub mod mcp;

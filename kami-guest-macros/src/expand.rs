@@ -323,7 +323,8 @@ fn description(docs: &[Attribute]) -> TokenStream {
 
 /// The lines of one comment; a block comment loses the stars down its left side.
 fn comment_lines(comment: &str) -> Vec<String> {
-    let mut lines: Vec<&str> = comment.lines().collect();
+    // Unlike `lines`, this makes one line of an empty comment: it parts two paragraphs.
+    let mut lines: Vec<&str> = comment.split('\n').collect();
     if let [first, rest @ ..] = lines.as_mut_slice() {
         let written = rest.iter().filter(|line| !line.trim().is_empty());
         if written

@@ -167,3 +167,36 @@ fn path_at(json: &str, offset: usize) -> String {
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_that_of_the_value_read_last() {
+        let json = "{\n  \"a\": [1, {\"b\": \"x\\\"y\"}, []],\n  \"c\": {}\n}";
+        let check = |read: &str, path: &str| {
+            let at = json.find(read).unwrap() + read.len();
+            assert_eq!(path_at(json, at), path, "after {read:?}");
+        };
+        check("{", "");
+        check("\"a\"", "");
+        check("\"a\": [", "a");
+        check("[1", "a[0]");
+        check("[1, {", "a[1]");
+        check("{\"b\"", "a[1]");
+        check("\"x\\\"y\"", "a[1].b");
+        check("y\"}", "a[1]");
+        check("[]", "a[2]");
+        check("[]]", "a");
+        check("\"c\": {", "c");
+        check("{}\n}", "");
+    }
+
+    #[test]
+    fn positions_count_bytes_in_lines() {
+        assert_eq!(offset("{\n\"é\": 1}", 1, 1), 1);
+        assert_eq!(offset("{\n\"é\": 1}", 2, 7), 9);
+        assert_eq!(offset("{}", 9, 9), 2);
+    }
+}

@@ -89,7 +89,7 @@ impl<E: Display> ToolError for E {}
 
 /// How what a function returned becomes an outcome, and which schema it has.
 ///
-/// Implemented once, for every [`Returns`]; it hides the type of success, which
+/// Implemented once, for every `Returns`; it hides the type of success, which
 /// the generated code can't name.
 pub trait Return<R> {
     /// The outcome of a call that returned this.

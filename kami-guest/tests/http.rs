@@ -43,7 +43,7 @@ fn ok(body: &str) -> String {
 
 #[test]
 fn a_response_comes_whole() {
-    let url = serve(|request| ok(request)) + "/a?b=c#d";
+    let url = serve(ok) + "/a?b=c#d";
     let response = Request::get(&url)
         .header("accept", "text/plain")
         .send()

@@ -85,12 +85,11 @@ fn a_signature_is_a_schema() {
         "required": ["from"],
         "additionalProperties": false,
     });
-    let mut optional_years = json!({"anyOf": [years, {"type": "null"}]});
-    optional_years["description"] = Value::Null;
-    optional_years
-        .as_object_mut()
-        .unwrap()
-        .remove("description");
+    let mut optional_years = years.clone();
+    optional_years["type"] = json!(["object", "null"]);
+    let mut tagged_years = years;
+    tagged_years["properties"]["kind"] = json!({"type": "string", "const": "years"});
+    tagged_years["required"] = json!(["kind", "from"]);
     let expected = json!({
         "name": "search",
         "title": "Search",
@@ -123,7 +122,22 @@ fn a_signature_is_a_schema() {
                         {"type": "string", "const": "new-stuff", "description": "Everywhere else."},
                     ],
                 },
-                "filters": {},
+                "filters": {
+                    "type": "array",
+                    "items": {
+                        "oneOf": [
+                            {
+                                "type": "object",
+                                "properties": {
+                                    "kind": {"type": "string", "const": "author"},
+                                    "name": {"type": "string"},
+                                },
+                                "required": ["kind", "name"],
+                            },
+                            tagged_years,
+                        ],
+                    },
+                },
                 "weights": {"type": "object", "additionalProperties": {"type": "number"}},
                 "years": optional_years,
                 "exact": {"type": "boolean", "default": false},
@@ -169,10 +183,7 @@ fn map(headers: HashMap<String, String>) -> HashMap<String, String> {
 /// Takes whatever comes.
 #[kami_tool]
 fn open(#[serde(flatten)] rest: BTreeMap<String, Value>) -> Value {
-    rest.into_iter()
-        .map(|(_, value)| value)
-        .next()
-        .unwrap_or_default()
+    rest.into_values().next().unwrap_or_default()
 }
 
 /// Takes a tree.

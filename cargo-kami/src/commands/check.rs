@@ -55,7 +55,8 @@ pub fn run(args: &Args, shell: &Shell) -> anyhow::Result<Exit> {
         }
     }
     if counts.errors > 0 || (args.strict && counts.warnings > 0) {
-        let (errors, warnings) = (plural(counts.errors, "error"), plural(counts.warnings, "warning"));
+        let (errors, warnings) =
+            (plural(counts.errors, "error"), plural(counts.warnings, "warning"));
         return Err(Failure::new(Exit::Check, format!("found {errors} and {warnings}")).into());
     }
     Ok(Exit::Success)

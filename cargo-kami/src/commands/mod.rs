@@ -1,8 +1,22 @@
 //! One file for each command: its arguments, whose comments are the help text, and `run`.
 
 pub mod build;
+pub mod call;
 pub mod check;
+pub mod demo;
+pub mod inspect;
+pub mod install;
+pub mod keygen;
+pub mod list;
 pub mod new;
+pub mod publish;
+pub mod run;
+pub mod serve;
+pub mod sign;
+pub mod status;
+pub mod trust;
+pub mod uninstall;
+pub mod verify;
 
 use crate::cli::Command;
 use crate::exit::Exit;
@@ -18,5 +32,19 @@ pub fn run(command: Command, settings: &Settings, shell: &Shell) -> anyhow::Resu
         Command::New(args) => new::run(&args, settings, shell),
         Command::Build(args) => build::run(&args, shell),
         Command::Check(args) => check::run(&args, shell),
+        Command::Keygen(args) => keygen::run(&args, settings, shell),
+        Command::Sign(args) => sign::run(&args, settings, shell),
+        Command::Verify(args) => verify::run(&args, settings, shell),
+        Command::Trust(args) => trust::run(&args, settings, shell),
+        Command::Install(args) => install::run(&args, settings, shell),
+        Command::Uninstall(args) => uninstall::run(&args, settings, shell),
+        Command::List(args) => list::run(&args, settings, shell),
+        Command::Inspect(args) => inspect::run(&args, settings, shell),
+        Command::Call(args) => call::run(&args, settings, shell),
+        Command::Run(args) => run::run(&args, settings, shell),
+        Command::Serve(args) => serve::run(&args, settings, shell),
+        Command::Status(args) => status::run(&args, settings, shell),
+        Command::Publish(args) => publish::run(&args, settings, shell),
+        Command::Demo(args) => demo::run(&args, shell),
     }
 }

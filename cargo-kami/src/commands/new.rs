@@ -61,8 +61,11 @@ fn package_name(args: &Args, path: &Path) -> Result<String, Failure> {
     let last = || path.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = args.name.clone().or_else(last).unwrap_or_default();
     let refuse = |why: &str| {
-        Failure::new(Exit::Usage, format!("`{}` cannot be the name of a tool: {why}", name.escape_debug()))
-            .help("choose another by --name, such as `my-tool`")
+        Failure::new(
+            Exit::Usage,
+            format!("`{}` cannot be the name of a tool: {why}", name.escape_debug()),
+        )
+        .help("choose another by --name, such as `my-tool`")
     };
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(inner) {
@@ -82,12 +85,64 @@ fn package_name(args: &Args, path: &Path) -> Result<String, Failure> {
 
 /// Keywords, crates that every program sees, and names that cargo or the SDK need.
 const RESERVED: &[&str] = &[
-    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue",
-    "core", "crate", "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen",
-    "if", "impl", "in", "kami_guest", "kami_guest_macros", "let", "loop", "macro", "match", "mod",
-    "move", "mut", "override", "priv", "proc_macro", "pub", "ref", "return", "self", "static",
-    "std", "struct", "super", "test", "trait", "true", "try", "type", "typeof", "unsafe",
-    "unsized", "use", "virtual", "where", "while", "yield",
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "kami_guest",
+    "kami_guest_macros",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc_macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+    "yield",
 ];
 
 /// Refuses a place where something is already.
@@ -103,8 +158,9 @@ fn vacant(path: &Path) -> anyhow::Result<()> {
 }
 
 fn taken(path: &Path, how: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{} {how}", relative(path).display()))
-        .help("choose another name, or add `kami-guest` and [package.metadata.kami] to what is there")
+    Failure::new(Exit::Usage, format!("{} {how}", relative(path).display())).help(
+        "choose another name, or add `kami-guest` and [package.metadata.kami] to what is there",
+    )
 }
 
 /// Writes everything under a temporary name beside its place, and then moves it there.
@@ -116,8 +172,8 @@ fn create(
 ) -> anyhow::Result<()> {
     let parent = path.parent().context("the root directory cannot be a package")?;
     fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
-    let directory =
-        ScratchDir::new(parent).with_context(|| format!("making a directory in {}", parent.display()))?;
+    let directory = ScratchDir::new(parent)
+        .with_context(|| format!("making a directory in {}", parent.display()))?;
     for (name, content) in template.files() {
         let file = directory.path().join(name);
         if let Some(above) = file.parent() {
@@ -158,8 +214,13 @@ fn next_steps(args: &Args, path: &Path, name: &str, settings: &Settings, shell: 
 
 /// The text as a shell takes it for one word.
 fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/' | '.' | '\\' | ':');
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/' | '.' | '\\' | ':');
+    if text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]
@@ -176,7 +237,9 @@ mod tests {
         for good in ["my-tool", "x", "a_1"] {
             assert_eq!(named(good).unwrap(), good);
         }
-        for bad in ["", "My", "1x", "-x", "a b", "x-", "fn", "proc-macro", "ä", &"x".repeat(64), ".."] {
+        for bad in
+            ["", "My", "1x", "-x", "a b", "x-", "fn", "proc-macro", "ä", &"x".repeat(64), ".."]
+        {
             assert!(named(bad).is_err(), "{bad:?}");
         }
     }
@@ -191,7 +254,8 @@ mod tests {
         let id = "dev.example.x".parse().unwrap();
         let values = Values::new("x", &id, Template::Hello, &path, None);
         assert!(create(&path, Template::Hello, &values, None).is_err());
-        let names: Vec<_> = fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            fs::read_dir(home.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["x"]);
     }
 }

@@ -37,7 +37,8 @@ impl Bill {
 
 fn list(metadata: &Metadata, root: &PackageId) -> anyhow::Result<VersionInfo> {
     let resolve = metadata.resolve.as_ref().context("cargo gave no resolved dependencies")?;
-    let nodes: HashMap<&PackageId, &Node> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
+    let nodes: HashMap<&PackageId, &Node> =
+        resolve.nodes.iter().map(|node| (&node.id, node)).collect();
     let packages: HashMap<&PackageId, &CargoPackage> =
         metadata.packages.iter().map(|package| (&package.id, package)).collect();
     let kinds = kinds(root, &nodes, &packages)?;
@@ -48,11 +49,13 @@ fn list(metadata: &Metadata, root: &PackageId) -> anyhow::Result<VersionInfo> {
         let package = packages[*id];
         (&package.name, &package.version, source(package), id.repr.as_str())
     });
-    let index: HashMap<&PackageId, usize> = ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+    let index: HashMap<&PackageId, usize> =
+        ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
     let entry = |id: &&PackageId| {
         let package = packages[*id];
-        let mut dependencies: Vec<usize> =
-            followed(nodes[*id]).filter_map(|(dependency, _)| index.get(dependency).copied()).collect();
+        let mut dependencies: Vec<usize> = followed(nodes[*id])
+            .filter_map(|(dependency, _)| index.get(dependency).copied())
+            .collect();
         dependencies.sort_unstable();
         dependencies.dedup();
         Package {
@@ -158,7 +161,13 @@ mod tests {
             .collect();
         assert_eq!(
             found,
-            [("builder", false), ("macros", false), ("shared", true), ("syntax", false), ("tool", true)]
+            [
+                ("builder", false),
+                ("macros", false),
+                ("shared", true),
+                ("syntax", false),
+                ("tool", true)
+            ]
         );
         let tool = &list.packages[4];
         assert!(tool.root && tool.dependencies == [0, 1, 2], "{tool:?}");

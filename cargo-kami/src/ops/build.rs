@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use kami_core::component::{Artifact, Component};
 use kami_core::engine::{Engine, EngineOptions};
+use kami_core::grants::Capabilities;
 use kami_core::manifest::source::ToolFile;
 use kami_core::manifest::{Manifest, Package, Provenance, ToolDefinition};
-use kami_core::grants::Capabilities;
 
 use super::bill::Bill;
 use super::compile::{Remaps, compile};
@@ -63,8 +63,6 @@ pub fn build(options: &CargoOptions, shell: &Shell) -> anyhow::Result<Vec<Built>
 
 /// Makes an artifact of a component that no cargo package stands behind; it goes to
 /// `target/kami/` beside the `tool.toml` at `path`.
-///
-/// Blocks, and so is not to be called on an async runtime's thread.
 ///
 /// # Errors
 /// Where the file has mistakes, or the component is none of ours.

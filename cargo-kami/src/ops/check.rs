@@ -99,7 +99,11 @@ fn compare(imports: &[&str], requests: &Capabilities) -> Vec<Finding> {
     let foreign = imports.iter().filter(|import| !is_offered(import));
     findings.extend(foreign.map(|import| {
         let message = format!("the component imports `{import}`, which the host does not offer");
-        Finding::new(Severity::Error, message, "remove what needs it: hosts offer WASI 0.2 and kami:tool/host")
+        Finding::new(
+            Severity::Error,
+            message,
+            "remove what needs it: hosts offer WASI 0.2 and kami:tool/host",
+        )
     }));
     findings
 }
@@ -107,8 +111,14 @@ fn compare(imports: &[&str], requests: &Capabilities) -> Vec<Finding> {
 /// Whether any host of ours has the interface, granted or not.
 fn is_offered(import: &str) -> bool {
     const OFFERED: &[&str] = &[
-        "kami:tool/", "wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:http/", "wasi:io/",
-        "wasi:random/", "wasi:sockets/",
+        "kami:tool/",
+        "wasi:cli/",
+        "wasi:clocks/",
+        "wasi:filesystem/",
+        "wasi:http/",
+        "wasi:io/",
+        "wasi:random/",
+        "wasi:sockets/",
     ];
     // The older contract imports its host without a package.
     import == "host" || OFFERED.iter().any(|package| import.starts_with(package))
@@ -139,7 +149,11 @@ fn tool(tool: &ToolDefinition) -> Vec<Finding> {
     if !undescribed.is_empty() {
         findings.push(Finding::new(
             Severity::Warning,
-            format!("tool `{}` does not describe its parameters: {}", tool.name, undescribed.join(", ")),
+            format!(
+                "tool `{}` does not describe its parameters: {}",
+                tool.name,
+                undescribed.join(", ")
+            ),
             "write a doc comment before each parameter",
         ));
     }
@@ -171,8 +185,12 @@ mod tests {
 
     /// What an ordinary component with the standard library imports.
     const ORDINARY: &[&str] = &[
-        "kami:tool/host@0.2.0", "wasi:cli/environment@0.2.6", "wasi:cli/exit@0.2.6",
-        "wasi:cli/stderr@0.2.6", "wasi:io/streams@0.2.6", "wasi:random/insecure-seed@0.2.6",
+        "kami:tool/host@0.2.0",
+        "wasi:cli/environment@0.2.6",
+        "wasi:cli/exit@0.2.6",
+        "wasi:cli/stderr@0.2.6",
+        "wasi:io/streams@0.2.6",
+        "wasi:random/insecure-seed@0.2.6",
     ];
 
     fn found(extra: &[&str], requests: &Capabilities) -> Vec<Severity> {

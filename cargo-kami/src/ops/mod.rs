@@ -5,12 +5,18 @@
 //! component; [`build`] asks the component what it offers, and seals the answer, the table and
 //! the bill of materials ([`bill`]) into one file.
 
+pub mod arguments;
 pub mod bill;
 pub mod build;
 pub mod check;
 pub mod compile;
+pub mod consent;
+pub mod host;
+pub mod keys;
+pub mod outcome;
 pub mod packages;
 pub mod scratch;
+pub mod source;
 pub mod toolchain;
 
 pub use build::{Built, build, build_tool_file};

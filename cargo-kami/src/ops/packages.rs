@@ -162,7 +162,9 @@ fn metadata(options: &CargoOptions, shell: &Shell) -> anyhow::Result<Metadata> {
         .map_err(|error| super::toolchain::not_started("cargo", error))?;
     if !output.status.success() {
         let failure = Failure::new(Exit::Compile, "cargo could not read the package");
-        return Err(failure.help("run this in the directory of a package, or give --manifest-path").into());
+        return Err(failure
+            .help("run this in the directory of a package, or give --manifest-path")
+            .into());
     }
     let text = String::from_utf8(output.stdout).context("reading what `cargo metadata` says")?;
     MetadataCommand::parse(text).context("reading what `cargo metadata` says")
@@ -197,7 +199,8 @@ fn pick<'a>(
 }
 
 fn no_table(elsewhere: &[&CargoPackage]) -> Failure {
-    let failure = Failure::new(Exit::Manifest, "no package here has a [package.metadata.kami] table");
+    let failure =
+        Failure::new(Exit::Manifest, "no package here has a [package.metadata.kami] table");
     if elsewhere.is_empty() {
         return failure.help(
             "add one with `id = \"dev.example.my-tool\"` to the Cargo.toml of a package, \
@@ -206,7 +209,8 @@ fn no_table(elsewhere: &[&CargoPackage]) -> Failure {
     }
     let names: Vec<&str> = elsewhere.iter().map(|package| package.name.as_str()).collect();
     let names = names.join(", ");
-    failure.help(format!("`--workspace` takes all members that have one, `-p` one of them: {names}"))
+    failure
+        .help(format!("`--workspace` takes all members that have one, `-p` one of them: {names}"))
 }
 
 /// The member that `spec` names: `name`, `name@version`, or an id as cargo prints it.

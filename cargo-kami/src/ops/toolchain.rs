@@ -50,9 +50,8 @@ impl Toolchain {
         let version = about.lines().next().unwrap_or_default().to_owned();
         let commit = about.lines().find_map(|line| line.strip_prefix("commit-hash: "));
         let sysroot = PathBuf::from(ask(rustc().args(["--print", "sysroot"]))?);
-        let standard_library = commit.map(|commit| {
-            (sysroot.join("lib/rustlib/src/rust"), format!("/rustc/{commit}"))
-        });
+        let standard_library =
+            commit.map(|commit| (sysroot.join("lib/rustlib/src/rust"), format!("/rustc/{commit}")));
         Ok(Self { version, standard_library })
     }
 
@@ -64,15 +63,19 @@ impl Toolchain {
         if has_target()? {
             return Ok(());
         }
-        let missing = Failure::new(Exit::Toolchain, format!("{} lacks the target {TARGET}", self.version));
+        let missing =
+            Failure::new(Exit::Toolchain, format!("{} lacks the target {TARGET}", self.version));
         let command = format!("rustup target add {TARGET}");
         if without_network {
             return Err(missing.help(format!("run `{command}` while there is a network")).into());
         }
         shell.status("Adding", format_args!("target {TARGET} (`{command}`)"));
-        match Command::new("rustup").args(["target", "add", TARGET]).stdout(Stdio::null()).status() {
+        match Command::new("rustup").args(["target", "add", TARGET]).stdout(Stdio::null()).status()
+        {
             Ok(status) if status.success() && has_target()? => Ok(()),
-            Ok(_) => Err(missing.help(format!("`{command}` did not add it: run it to see why")).into()),
+            Ok(_) => {
+                Err(missing.help(format!("`{command}` did not add it: run it to see why")).into())
+            }
             Err(_) => Err(missing
                 .help(format!(
                     "there is no rustup to add it: install the target's standard library with the \

@@ -35,9 +35,8 @@ pub struct Column {
     pub empty: usize,
     /// how many different values there are, the empty one not counted
     pub distinct: usize,
-    /// the smallest value
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub min: Option<Cell>,
+    /// the smallest value; null if all cells are empty
+    pub min: Cell,
     /// the value that a quarter of the numbers lie below
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lower_quartile: Option<f64>,
@@ -47,9 +46,8 @@ pub struct Column {
     /// the value that three quarters of the numbers lie below
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upper_quartile: Option<f64>,
-    /// the largest value
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max: Option<Cell>,
+    /// the largest value; null if all cells are empty
+    pub max: Cell,
     /// the mean of the numbers
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<f64>,
@@ -112,11 +110,11 @@ fn column(name: &str, cells: &[&str]) -> Column {
         kind,
         empty: cells.len() - values.len(),
         distinct: counts.len(),
-        min: None,
+        min: Cell::Empty,
         lower_quartile: None,
         median: None,
         upper_quartile: None,
-        max: None,
+        max: Cell::Empty,
         mean: None,
         standard_deviation: None,
         most_common: Vec::new(),
@@ -124,23 +122,27 @@ fn column(name: &str, cells: &[&str]) -> Column {
     match kind {
         Kind::Integer | Kind::Number => {
             let numbers = sorted(values.iter().copied().filter_map(cell::number).collect());
+            let cell = |number: Option<&f64>| number.map_or(Cell::Empty, |&number| number.into());
             Column {
-                min: numbers.first().copied().map(Cell::from),
+                min: cell(numbers.first()),
                 lower_quartile: quantile(&numbers, 0.25),
                 median: quantile(&numbers, 0.5),
                 upper_quartile: quantile(&numbers, 0.75),
-                max: numbers.last().copied().map(Cell::from),
+                max: cell(numbers.last()),
                 mean: mean(&numbers),
                 standard_deviation: standard_deviation(&numbers),
                 ..column
             }
         }
-        Kind::Boolean | Kind::Date | Kind::Text | Kind::Empty => Column {
-            min: values.iter().min().copied().map(Cell::read_text),
-            max: values.iter().max().copied().map(Cell::read_text),
-            most_common: most_common(counts),
-            ..column
-        },
+        Kind::Boolean | Kind::Date | Kind::Text | Kind::Empty => {
+            let cell = |text: Option<&&str>| text.map_or(Cell::Empty, |text| Cell::read_text(text));
+            Column {
+                min: cell(values.iter().min()),
+                max: cell(values.iter().max()),
+                most_common: most_common(counts),
+                ..column
+            }
+        }
     }
 }
 

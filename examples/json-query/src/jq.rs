@@ -97,10 +97,7 @@ fn key_to_json(key: &Val) -> Result<String, String> {
 }
 
 /// All errors of one stage as one text; there is one file only, so its name says nothing.
-fn report<'s, E>(
-    errors: load::Errors<&'s str, (), E>,
-    describe: impl Fn(E) -> Vec<String>,
-) -> String {
+fn report<E>(errors: load::Errors<&str, (), E>, describe: impl Fn(E) -> Vec<String>) -> String {
     let errors: Vec<String> = errors
         .into_iter()
         .flat_map(|(_, error)| describe(error))

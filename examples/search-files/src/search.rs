@@ -1,7 +1,7 @@
 //! A regular expression over the lines of many files.
 
 use kami_guest::prelude::*;
-use regex::{Regex, RegexBuilder};
+use regex::RegexBuilder;
 
 use crate::Folder;
 
@@ -88,34 +88,32 @@ pub fn search(folder: &Folder, query: &Query) -> Result<Matches, String> {
             continue;
         };
         found.files_searched += 1;
-        for found_match in matches_in(&file, &text, &pattern, query.context) {
+        let lines: Vec<&str> = text.lines().collect();
+        let matching = (0..lines.len()).filter(|&index| pattern.is_match(lines[index]));
+        for index in matching {
             if found.matches.len() == query.limit {
                 found.truncated = true;
                 return Ok(found);
             }
-            found.matches.push(found_match);
+            found
+                .matches
+                .push(Match::at(&file, &lines, index, query.context));
         }
     }
     Ok(found)
 }
 
-/// The matching lines of one file, with their context.
-fn matches_in(
-    file: &str,
-    text: &str,
-    pattern: &Regex,
-    context: usize,
-) -> impl Iterator<Item = Match> {
-    let lines: Vec<&str> = text.lines().collect();
-    (0..lines.len()).filter_map(move |index| {
-        pattern.is_match(lines[index]).then(|| Match {
+impl Match {
+    fn at(file: &str, lines: &[&str], index: usize, context: usize) -> Self {
+        let end = (index + 1).saturating_add(context);
+        Self {
             file: file.to_owned(),
             line: index + 1,
             text: shorten(lines[index]),
             before: shorten_all(&lines[index.saturating_sub(context)..index]),
-            after: shorten_all(&lines[index + 1..lines.len().min(index + 1 + context)]),
-        })
-    })
+            after: shorten_all(&lines[index + 1..lines.len().min(end)]),
+        }
+    }
 }
 
 fn shorten_all(lines: &[&str]) -> Vec<String> {

@@ -9,9 +9,9 @@ use image::{
 };
 use kami_guest::prelude::*;
 
-/// The most that the decoded pixels may take: a photo of 50 megapixels, and 112 MB of the
-/// sandbox's 256 left for the file itself and for decoding.
-const MAX_DECODED_BYTES: u64 = 144 * 1024 * 1024;
+/// The most that the decoded pixels may take: those of a photo of 25 megapixels. The decoder of a
+/// progressive JPEG needs up to three times as much, which the sandbox's 256 MB still hold.
+const MAX_DECODED_BYTES: u64 = 72 * 1024 * 1024;
 
 /// The quality of JPEG thumbnails, where artefacts become hard to see.
 const JPEG_QUALITY: u8 = 85;

@@ -19,7 +19,7 @@ use crate::name::ToolName;
 pub(super) struct Speaker {
     events: mpsc::UnboundedSender<GuestEvent>,
     /// What nobody asked for goes nowhere.
-    threshold: Option<LoggingLevel>,
+    threshold: Option<Level>,
     progress: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Relay {
 pub(super) fn relay(
     peer: Peer<RoleServer>,
     logger: &ToolName,
-    threshold: Option<LoggingLevel>,
+    threshold: Option<Level>,
     token: Option<ProgressToken>,
 ) -> (Speaker, Relay) {
     let (sender, events) = mpsc::unbounded_channel();
@@ -48,10 +48,7 @@ pub(super) fn relay(
 impl EventSink for Speaker {
     fn event(&self, event: GuestEvent) {
         let wanted = match &event {
-            GuestEvent::Log { level, .. } => {
-                let severity_of_this = severity(protocol_level(*level));
-                self.threshold.is_some_and(|least| severity_of_this >= severity(least))
-            }
+            GuestEvent::Log { level, .. } => self.threshold.is_some_and(|least| *level >= least),
             GuestEvent::Progress { .. } => self.progress,
             GuestEvent::ListChanged(_) => false,
         };
@@ -111,6 +108,7 @@ impl Relay {
     }
 }
 
+/// What the protocol calls `level`.
 fn protocol_level(level: Level) -> LoggingLevel {
     match level {
         Level::Debug => LoggingLevel::Debug,
@@ -124,16 +122,16 @@ fn protocol_level(level: Level) -> LoggingLevel {
     }
 }
 
-/// The severities of RFC 5424, upside down: more is worse.
-fn severity(level: LoggingLevel) -> u8 {
+/// The level that the protocol means by `level`.
+pub(super) fn guest_level(level: LoggingLevel) -> Level {
     match level {
-        LoggingLevel::Debug => 0,
-        LoggingLevel::Info => 1,
-        LoggingLevel::Notice => 2,
-        LoggingLevel::Warning => 3,
-        LoggingLevel::Error => 4,
-        LoggingLevel::Critical => 5,
-        LoggingLevel::Alert => 6,
-        LoggingLevel::Emergency => 7,
+        LoggingLevel::Debug => Level::Debug,
+        LoggingLevel::Info => Level::Info,
+        LoggingLevel::Notice => Level::Notice,
+        LoggingLevel::Warning => Level::Warning,
+        LoggingLevel::Error => Level::Error,
+        LoggingLevel::Critical => Level::Critical,
+        LoggingLevel::Alert => Level::Alert,
+        LoggingLevel::Emergency => Level::Emergency,
     }
 }

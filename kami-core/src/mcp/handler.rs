@@ -5,7 +5,6 @@
 )]
 
 use std::borrow::Cow;
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,18 +13,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, DiscoverResult, ErrorData,
-    InitializeRequestParams, InitializeResult, ListToolsResult, LoggingLevel,
-    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig,
-    SetLevelRequestMethod, SetLevelRequestParams, SubscriptionFilter,
+    InitializeRequestParams, InitializeResult, ListToolsResult, PaginatedRequestParams,
+    ProtocolVersion, ServerCapabilities, ServerConfig, SetLevelRequestMethod,
+    SetLevelRequestParams, SubscriptionFilter,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use tokio::sync::watch;
 
-use super::events::relay;
+use super::ServerOptions;
+use super::events::{guest_level, relay};
 use super::outcome;
 use super::session::server_info;
-use crate::call::call;
+use crate::call::{Level, call};
 use crate::resolve::Resolver;
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
@@ -38,18 +38,18 @@ const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
 const LIST_TTL: Duration = Duration::from_secs(1);
 
 /// What a legacy session hears before it says what it wants to hear.
-const DEFAULT_LOG_LEVEL: LoggingLevel = LoggingLevel::Warning;
+const DEFAULT_LOG_LEVEL: Level = Level::Warning;
 
 /// The tools of one registry, for one connection.
 pub(super) struct Handler {
     resolver: Arc<Resolver>,
-    page_size: NonZeroUsize,
+    options: ServerOptions,
     /// Changes with the catalog.
     generation: watch::Receiver<i64>,
     /// Becomes true at the end of the input.
     ended: watch::Receiver<bool>,
     /// The level of a legacy session.
-    log_level: Mutex<LoggingLevel>,
+    log_level: Mutex<Level>,
     /// A legacy session hears of changes already.
     announcing: AtomicBool,
 }
@@ -66,13 +66,13 @@ fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
 impl Handler {
     pub(super) fn new(
         resolver: Arc<Resolver>,
-        page_size: NonZeroUsize,
+        options: ServerOptions,
         generation: watch::Receiver<i64>,
         ended: watch::Receiver<bool>,
     ) -> Self {
         Self {
             resolver,
-            page_size,
+            options,
             generation,
             ended,
             log_level: Mutex::new(DEFAULT_LOG_LEVEL),
@@ -81,9 +81,9 @@ impl Handler {
     }
 
     /// From which level on the client wants to hear what a call logs.
-    fn log_threshold(&self, context: &RequestContext<RoleServer>) -> Option<LoggingLevel> {
+    fn log_threshold(&self, context: &RequestContext<RoleServer>) -> Option<Level> {
         if is_stateless(context) {
-            context.meta.log_level()
+            context.meta.log_level().map(guest_level)
         } else {
             Some(*self.log_level.lock().unwrap_or_else(PoisonError::into_inner))
         }
@@ -107,8 +107,13 @@ impl Handler {
             self.log_threshold(context),
             context.meta.get_progress_token(),
         );
-        let report = relay.during(call(&tool, &arguments, Arc::new(speaker))).await;
-        Ok(outcome::reply(entry, report).into())
+        let report = relay.during(call(&tool, arguments, Arc::new(speaker))).await;
+        let stats = self.options.stats.then_some(report.stats);
+        let mut result = outcome::reply(entry, report);
+        if let Some(stats) = stats {
+            outcome::attach(&mut result, &stats);
+        }
+        Ok(result.into())
     }
 }
 
@@ -156,7 +161,7 @@ impl ServerHandler for Handler {
         if is_stateless(&context) {
             return Err(ErrorData::method_not_found::<SetLevelRequestMethod>());
         }
-        *self.log_level.lock().unwrap_or_else(PoisonError::into_inner) = request.level;
+        *self.log_level.lock().unwrap_or_else(PoisonError::into_inner) = guest_level(request.level);
         Ok(())
     }
 
@@ -173,7 +178,7 @@ impl ServerHandler for Handler {
         let mut entries = catalog.entries().skip_while(|entry| {
             after.as_deref().is_some_and(|after| entry.wire_name.as_str() <= after)
         });
-        let page: Vec<_> = entries.by_ref().take(self.page_size.get()).collect();
+        let page: Vec<_> = entries.by_ref().take(self.options.page_size.get()).collect();
         let next_cursor = match (page.last(), entries.next()) {
             (Some(last), Some(_)) => Some(cursor_after(last.wire_name.as_str())),
             _ => None,

@@ -1,9 +1,9 @@
 //! The server: installed tools, offered over the Model Context Protocol.
 //!
-//! A line travels like this: [`lines`] cuts it out of the input, [`message`] reads it or refuses
-//! it, [`stdio`] takes note that it wants an answer, [`session`] decides which era of the protocol
-//! it speaks, [`handler`] lists tools or calls one, [`outcome`] turns what came of the call into a
-//! reply, [`events`] forwards what the tool says meanwhile, and [`stdio`] writes it all out in
+//! A line travels like this: `lines` cuts it out of the input, `message` reads it or refuses
+//! it, `stdio` takes note that it wants an answer, `session` decides which era of the protocol
+//! it speaks, `handler` lists tools or calls one, `outcome` turns what came of the call into a
+//! reply, `events` forwards what the tool says meanwhile, and `stdio` writes it all out in
 //! order.
 //!
 //! Both eras are spoken on one connection, and each request says by itself which one it means:
@@ -34,6 +34,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
+use crate::call::CallOutcome;
 use crate::resolve::Resolver;
 use handler::Handler;
 use session::Session;
@@ -59,6 +60,8 @@ pub struct ServerOptions {
     pub page_size: NonZeroUsize,
     /// How often the registry is asked whether it changed.
     pub watch_interval: Duration,
+    /// Whether each result tells, in its `_meta`, what the call took.
+    pub stats: bool,
 }
 
 impl Default for ServerOptions {
@@ -66,8 +69,14 @@ impl Default for ServerOptions {
         Self {
             page_size: const { NonZeroUsize::new(1000).unwrap() },
             watch_interval: Duration::from_millis(500),
+            stats: false,
         }
     }
+}
+
+/// What a client would be told about `outcome`, as JSON.
+pub fn result_json(outcome: &CallOutcome) -> serde_json::Value {
+    outcome::json(outcome)
 }
 
 /// Why serving ended other than by the end of the input.
@@ -122,7 +131,7 @@ impl Server {
 
         let handler = Handler::new(
             Arc::clone(&self.resolver),
-            self.options.page_size,
+            self.options.clone(),
             generation.subscribe(),
             ended.subscribe(),
         );

@@ -5,20 +5,24 @@
 //! words where the tool speaks, and otherwise one line that ends with a stable code. What an
 //! operator needs beyond that goes to the log and never to the model.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rmcp::model::{
-    self, AudioContent, CallToolResult, ContentBlock, EmbeddedResource, ErrorData, ImageContent,
+    self, AudioContent, CallToolResult, ContentBlock, EmbeddedResource, ErrorData, ImageContent, MetaObject,
     TextContent, Tool, ToolAnnotations,
 };
 
 use crate::call::{
-    CallError, CallOutcome, CallReport, Content, ContentAnnotations, ContentBody, ResourceBody,
+    CallError, CallOutcome, CallReport, CallStats, Content, ContentAnnotations, ContentBody, ResourceBody,
     ResourceContents, ResourceLink, Role, ToolResult,
 };
 use crate::resolve::{CatalogEntry, ResolveError};
+
+/// The key in a result's `_meta` under which stands what a call took.
+const STATS: &str = "dev.kami/stats";
 
 /// A tool's definition under its name on the wire.
 pub(super) fn tool(entry: &CatalogEntry) -> Tool {
@@ -43,24 +47,46 @@ pub(super) fn tool(entry: &CatalogEntry) -> Tool {
 
 /// The registry cannot be read: no request about tools can be answered.
 pub(super) fn no_catalog(error: &ResolveError) -> ErrorData {
-    tracing::error!(error = error as &dyn std::error::Error, "the registry cannot be read");
-    ErrorData::internal_error(
-        format!("the installed tools cannot be read [{}]", error.code()),
-        None,
-    )
+    tracing::error!(error = error as &dyn Error, "the registry cannot be read");
+    let message = format!("the installed tools cannot be read [{}]", refusal_code(error));
+    ErrorData::internal_error(message, None)
 }
 
-/// A name that no installed tool has.
+/// A name that no installed tool has, or several.
 pub(super) fn unknown_tool(error: &ResolveError) -> ErrorData {
     ErrorData::invalid_params(error.to_string(), None)
 }
 
 /// A tool that is installed and may not run.
 pub(super) fn refusal(entry: &CatalogEntry, error: &ResolveError) -> CallToolResult {
-    let code = error.code();
-    let tool = entry.wire_name.as_str();
-    tracing::warn!(tool, code, error = error as &dyn std::error::Error, "a tool was refused");
-    failure(format!("{error} [{code}]"))
+    let (tool, code) = (entry.wire_name.as_str(), refusal_code(error));
+    tracing::warn!(tool, code, error = error as &dyn Error, "a tool was refused");
+    let why = match error {
+        ResolveError::Signature { source, .. } => format!("{error}: {source}"),
+        // These speak of the host's own files.
+        ResolveError::Registry(_)
+        | ResolveError::Trust(_)
+        | ResolveError::Engine(_)
+        | ResolveError::Interrupted => format!("`{tool}` cannot be loaded"),
+        _ => error.to_string(),
+    };
+    failure(format!("{why} [{code}]"))
+}
+
+/// A stable code by which people and programs look up a refusal.
+fn refusal_code(error: &ResolveError) -> &'static str {
+    match error {
+        ResolveError::NotFound { .. } => "KAMI-UNKNOWN",
+        ResolveError::Ambiguous { .. } => "KAMI-AMBIGUOUS",
+        ResolveError::Tampered { .. } | ResolveError::Record(_) => "KAMI-TAMPERED",
+        ResolveError::Signature { .. } => "KAMI-SIGNATURE",
+        ResolveError::Schema { .. } => "KAMI-SCHEMA",
+        ResolveError::Sandbox { .. } => "KAMI-SANDBOX",
+        ResolveError::Engine(_) => "KAMI-ENGINE",
+        ResolveError::Registry(_) => "KAMI-REGISTRY",
+        ResolveError::Trust(_) => "KAMI-TRUST",
+        ResolveError::Interrupted => "KAMI-HOST",
+    }
 }
 
 /// What came of a call.
@@ -68,24 +94,55 @@ pub(super) fn reply(entry: &CatalogEntry, report: CallReport) -> CallToolResult 
     log(entry, &report);
     match report.outcome {
         CallOutcome::Complete(result) => success(result),
-        CallOutcome::Failed(CallError::Tool(text)) => failure(text),
-        CallOutcome::Failed(error) => failure(format!("{} [{}]", error.for_model(), error.code())),
+        CallOutcome::Failed(error) => failure(error.for_model()),
     }
 }
 
+/// What a client would be told about `outcome`, as JSON.
+pub(super) fn json(outcome: &CallOutcome) -> serde_json::Value {
+    let result = match outcome {
+        CallOutcome::Complete(result) => success(result.clone()),
+        CallOutcome::Failed(error) => failure(error.for_model()),
+    };
+    serde_json::to_value(result).unwrap_or_default()
+}
+
+/// Tells in the result's `_meta` what the call took.
+pub(super) fn attach(result: &mut CallToolResult, stats: &CallStats) {
+    let stats = serde_json::json!({
+        "insideMicros": stats.inside.as_micros() as u64,
+        "totalMicros": stats.total.as_micros() as u64,
+        "memoryPeakBytes": stats.memory_peak_bytes,
+        "fuel": stats.fuel,
+    });
+    let meta = result.meta.get_or_insert_with(|| MetaObject(model::JsonObject::new()));
+    meta.0.insert(STATS.to_owned(), stats);
+}
+
+/// Tells the operator. Guest text is shown escaped, so that it cannot pass for anything else.
 fn log(entry: &CatalogEntry, report: &CallReport) {
     let tool = entry.wire_name.as_str();
-    let stderr = report.stderr.excerpt();
+    for denial in &report.denials {
+        tracing::warn!(tool, ?denial, "a tool was denied something");
+    }
     match &report.outcome {
-        CallOutcome::Complete(_) => tracing::debug!(tool, total = ?report.stats.total, "called"),
+        CallOutcome::Complete(_) => {
+            tracing::debug!(tool, total = ?report.stats.total, inside = ?report.stats.inside, "called");
+        }
         CallOutcome::Failed(error @ (CallError::Tool(_) | CallError::InvalidArguments(_))) => {
-            tracing::debug!(tool, code = error.code(), %error, "a tool declined a call");
+            tracing::debug!(tool, code = error.code(), ?error, "a tool declined a call");
         }
         CallOutcome::Failed(error) => {
-            let (code, error) = (error.code(), error as &dyn std::error::Error);
-            tracing::warn!(tool, code, error, %stderr, "a call failed");
+            let stderr = end_of(&report.stderr.text);
+            tracing::warn!(tool, code = error.code(), ?error, ?stderr, "a call failed");
         }
     }
+}
+
+/// The last lines of what a guest wrote, where a panic's message is.
+fn end_of(text: &str) -> &str {
+    const SHOWN: usize = 2 << 10;
+    &text[text.ceil_char_boundary(text.len().saturating_sub(SHOWN))..]
 }
 
 fn failure(text: String) -> CallToolResult {

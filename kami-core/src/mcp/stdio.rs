@@ -121,10 +121,8 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
             JsonRpcMessage::Request(request) => {
                 if !self.unanswered.insert(request.id.clone(), size) {
                     // Under its own id, the error would pass for the answer to the first request.
-                    return Err(format!(
-                        "the request with the id `{}` is not answered yet",
-                        request.id
-                    ));
+                    let id = brief(&request.id);
+                    return Err(format!("the request with the id `{id}` is not answered yet"));
                 }
                 if let ClientRequest::InitializeRequest(_) | ClientRequest::SetLevelRequest(_) =
                     request.request

@@ -1,7 +1,8 @@
 //! Conversations with a server over lines, as a client has them.
 //!
-//! The registry is real and empty: what tools do is the matter of the tests from end to end.
+//! Registry, sandbox and guest are real; what tools may do is the matter of other tests.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,34 +13,95 @@ use tokio::io::{
 use tokio::task::JoinHandle;
 
 use super::{ServeError, Server, ServerOptions, lines};
-use crate::registry::DataDir;
+use crate::component::{Artifact, Component, fixtures};
+use crate::grants::Grant;
+use crate::registry::{DataDir, InstallOptions, Registry};
 use crate::resolve::{HostOptions, Resolver};
+use crate::signing::{SignedArtifact, TrustStore, Unsigned};
 
 /// Long for a machine, short for a person who waits for a failing test.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A component of the first contract: it gives back the arguments `{}`, and loops for ever on others.
+const GUEST: &str = r#"(component
+    (core module $module
+        (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+        (func (export "describe") (result i32) i32.const 0)
+        (func (export "run") (param $text i32) (param $length i32) (result i32)
+            (loop (br_if 0 (i32.gt_u (local.get $length) (i32.const 2))))
+            (i32.store offset=4 (i32.const 0) (local.get $text))
+            (i32.store offset=8 (i32.const 0) (local.get $length))
+            i32.const 0))
+    (core instance $core (instantiate $module))
+    (func $run (param "input" string) (result (result string (error string)))
+        (canon lift (core func $core "run")
+            (memory (core memory $core "memory")) (realloc (core func $core "realloc"))))
+    (func $describe (result string)
+        (canon lift (core func $core "describe") (memory (core memory $core "memory"))))
+    (instance $tool (export "run" (func $run)) (export "describe" (func $describe)))
+    (export "kami:tool/tool@0.1.0" (instance $tool)))"#;
+
+/// A registry that a server reads, in a directory that goes with it.
+struct Scene {
+    directory: DataDir,
+    _root: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let directory = DataDir::new(root.path().join("data"));
+        directory.create().unwrap();
+        Self { directory, _root: root }
+    }
+
+    fn server(&self) -> Server {
+        let resolver = Resolver::open(&self.directory, HostOptions::default()).unwrap();
+        let watch_interval = Duration::from_millis(20);
+        Server::new(
+            Arc::new(resolver),
+            ServerOptions { watch_interval, ..ServerOptions::default() },
+        )
+    }
+
+    /// Installs [`GUEST`] as a tool called `name`, as another process would, and gives its file.
+    fn install(&self, name: &str) -> PathBuf {
+        let component = Component::parse(wat::parse_str(GUEST).unwrap()).unwrap();
+        let manifest = fixtures::manifest(&format!("dev.example.{name}"), "1.0.0", name);
+        let artifact = Artifact::parse(component.seal(&manifest, None)).unwrap();
+        let file = self.directory.artifact_file(artifact.digest());
+        let unsigned = SignedArtifact::verify(artifact, &TrustStore::default(), Unsigned::Allow);
+        let mut registry = Registry::open(&self.directory).unwrap();
+        registry
+            .install(&unsigned.unwrap(), &Grant::default(), &InstallOptions::default())
+            .unwrap();
+        file
+    }
+}
 
 /// A client at the other end of the server's streams.
 struct Client {
     output: Option<WriteHalf<DuplexStream>>,
     input: BufReader<ReadHalf<DuplexStream>>,
     serving: JoinHandle<Result<(), ServeError>>,
-    _data: tempfile::TempDir,
+    scene: Scene,
 }
 
 impl Client {
     fn connect() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let directory = DataDir::new(data.path().to_owned());
-        directory.create().unwrap();
-        let resolver = Resolver::open(&directory, HostOptions::default()).unwrap();
-        let (client, server) = tokio::io::duplex(1 << 16);
-        let (server_input, server_output) = tokio::io::split(server);
+        Self::connect_to(Scene::new())
+    }
+
+    fn connect_to(scene: Scene) -> Self {
+        let server = scene.server();
+        let (client, stream) = tokio::io::duplex(1 << 16);
         let serving = tokio::spawn(async move {
-            let server = Server::new(Arc::new(resolver), ServerOptions::default());
-            server.serve_stdio(server_input, server_output, std::future::pending()).await
+            let (input, output) = tokio::io::split(stream);
+            server.serve_stdio(input, output, std::future::pending()).await
         });
         let (input, output) = tokio::io::split(client);
-        Self { output: Some(output), input: BufReader::new(input), serving, _data: data }
+        Self { output: Some(output), input: BufReader::new(input), serving, scene }
     }
 
     async fn send(&mut self, line: impl AsRef<[u8]>) {
@@ -395,13 +457,92 @@ async fn a_client_that_leaves_ends_the_server() {
 
 #[tokio::test]
 async fn a_shutdown_counts_as_the_end_of_the_input() {
-    let data = tempfile::tempdir().unwrap();
-    let directory = DataDir::new(data.path().to_owned());
-    directory.create().unwrap();
-    let resolver = Resolver::open(&directory, HostOptions::default()).unwrap();
-    let server = Server::new(Arc::new(resolver), ServerOptions::default());
+    let scene = Scene::new();
+    let server = scene.server();
     let (_client, stream) = tokio::io::duplex(64);
     let (input, output) = tokio::io::split(stream);
     let serving = server.serve_stdio(input, output, std::future::ready(()));
     tokio::time::timeout(PATIENCE, serving).await.expect("the end").unwrap();
+}
+
+fn call(id: i64, tool: &str, arguments: Value) -> Value {
+    stateless(id, "tools/call", json!({"name": tool, "arguments": arguments}))
+}
+
+#[tokio::test]
+async fn an_installation_is_announced_in_both_eras_and_the_tool_answers() {
+    let mut client = Client::connect();
+    let wish = json!({"notifications": {"toolsListChanged": true}});
+    client.ask(&stateless(1, "subscriptions/listen", wish)).await;
+    client.initialize("2025-11-25").await;
+    // Answered after the news of the session are open.
+    client.ask(&json!({"jsonrpc": "2.0", "id": 2, "method": "ping"})).await;
+
+    client.scene.install("echo");
+    let mut news = [client.receive().await, client.receive().await];
+    news.sort_by_key(|message| message.get("params").is_some());
+    assert_eq!(news[0], json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}));
+    assert_eq!(news[1]["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], 1);
+
+    let list = client.ask(&stateless(3, "tools/list", json!({}))).await;
+    let tool = &list["result"]["tools"][0];
+    assert_eq!((&tool["name"], &tool["description"]), (&json!("echo"), &json!("A tool.")));
+    assert_eq!(tool["annotations"], json!({"readOnlyHint": true, "openWorldHint": false}));
+    let reply = client.ask(&call(4, "echo", json!({}))).await;
+    assert_eq!(reply["result"]["content"], json!([{"type": "text", "text": "{}"}]), "{reply}");
+    assert_eq!(reply["result"]["isError"], false);
+    let unknown = client.ask(&call(5, "ecko", json!({}))).await;
+    let message = "there is no tool `ecko`; did you mean `echo`?";
+    assert_eq!(unknown["error"], json!({"code": -32602, "message": message}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_call_ends_and_never_holds_up_others() {
+    let scene = Scene::new();
+    scene.install("echo");
+    let mut client = Client::connect_to(scene);
+    client.send(call(1, "echo", json!({"loop": "for ever"})).to_string()).await;
+    let reply = client.ask(&call(2, "echo", json!({}))).await;
+    assert_eq!((&reply["id"], &reply["result"]["isError"]), (&json!(2), &json!(false)), "{reply}");
+    client
+        .send(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#)
+        .await;
+    assert_eq!(client.finish().await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_input_waits_for_calls() {
+    let scene = Scene::new();
+    scene.install("echo");
+    let mut client = Client::connect_to(scene);
+    client.send(call(1, "echo", json!({"loop": "up to the limit"})).to_string()).await;
+    let replies = client.finish().await;
+    let text = "the tool ran longer than its limit of 5000 ms [KAMI-TIMEOUT]";
+    assert_eq!(
+        replies[0]["result"]["content"],
+        json!([{"type": "text", "text": text}]),
+        "{replies:?}"
+    );
+    assert_eq!(replies[0]["result"]["isError"], true);
+}
+
+#[tokio::test]
+async fn a_tampered_tool_is_refused_and_the_others_are_served() {
+    let scene = Scene::new();
+    scene.install("echo");
+    let file = scene.install("victim");
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, bytes).unwrap();
+
+    let mut client = Client::connect_to(scene);
+    let refused = client.ask(&call(1, "victim", json!({}))).await;
+    assert_eq!(refused["result"]["isError"], true, "{refused}");
+    let text = refused["result"]["content"][0]["text"].as_str().unwrap();
+    assert!(text.ends_with("[KAMI-TAMPERED]"), "{text}");
+    let list = client.ask(&stateless(2, "tools/list", json!({}))).await;
+    assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 2);
+    let served = client.ask(&call(3, "echo", json!({}))).await;
+    assert_eq!(served["result"]["isError"], false, "{served}");
 }

@@ -47,7 +47,10 @@ fn find(directory: &Path, text: &str, limit: usize, found: &mut Vec<Line>) -> io
             find(&path, text, limit, found)?;
         } else if let Ok(content) = fs::read_to_string(&path) {
             // What cannot be read as text is no text file.
-            let lines = content.lines().enumerate().filter(|(_, line)| line.contains(text));
+            let lines = content
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| line.contains(text));
             found.extend(lines.map(|(at, line)| Line {
                 file: path.display().to_string(),
                 number: at + 1,
@@ -76,7 +79,10 @@ mod tests {
 
         let mut found = Vec::new();
         find(&directory, "two", 10, &mut found).unwrap();
-        let places: Vec<_> = found.iter().map(|line| (line.number, line.text.as_str())).collect();
+        let places: Vec<_> = found
+            .iter()
+            .map(|line| (line.number, line.text.as_str()))
+            .collect();
         assert_eq!(places, [(2, "two"), (1, "two again")]);
 
         let mut first = Vec::new();

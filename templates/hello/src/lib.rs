@@ -25,11 +25,18 @@ mod tests {
 
     #[test]
     fn greets_as_often_as_asked() {
-        assert_eq!(greet("Ada".to_owned(), 2).unwrap(), "Hello, Ada! Hello, Ada!");
+        assert_eq!(
+            greet("Ada".to_owned(), 2).unwrap(),
+            "Hello, Ada! Hello, Ada!"
+        );
     }
 
     #[test]
     fn wants_a_name() {
-        assert!(greet(" ".to_owned(), 1).unwrap_err().contains("`name` is empty"));
+        assert!(
+            greet(" ".to_owned(), 1)
+                .unwrap_err()
+                .contains("`name` is empty")
+        );
     }
 }

@@ -53,6 +53,10 @@ mod tests {
     #[test]
     fn tells_what_is_not() {
         let url = serve("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        assert!(read_text(url).unwrap_err().ends_with("answered with status 404"));
+        assert!(
+            read_text(url)
+                .unwrap_err()
+                .ends_with("answered with status 404")
+        );
     }
 }

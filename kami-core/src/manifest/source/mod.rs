@@ -14,7 +14,8 @@ use std::path::PathBuf;
 
 use super::Package;
 use crate::grants::{
-    Access, Capabilities, EnvName, FsAccess, HostPattern, LimitError, Limits, MountName, MountRequest,
+    Access, Capabilities, EnvName, FsAccess, HostPattern, LimitError, Limits, MountName,
+    MountRequest,
 };
 use crate::name::PackageId;
 use reader::{Entries, Entry, Key, Reader};
@@ -148,7 +149,15 @@ impl ToolFile {
         let (title, tags) = (table.title, table.tags.unwrap_or_default());
         let file = table.id.zip(version).zip(component).map(|((id, version), component)| {
             let package = Package {
-                id, version, title, description, license, authors, homepage, repository, tags,
+                id,
+                version,
+                title,
+                description,
+                license,
+                authors,
+                homepage,
+                repository,
+                tags,
             };
             Self { package, requests, component }
         });
@@ -243,8 +252,7 @@ impl Table {
         self.net = reader.list(entries.get(&NET));
         self.env = reader.list(entries.get(&ENV));
         self.fs = entries.get(&FS).map(|entry| read_fs(reader, entry));
-        self.memory_mb =
-            reader.number(entries.get(&MEMORY), |mb| Limits::new(mb, execution, None));
+        self.memory_mb = reader.number(entries.get(&MEMORY), |mb| Limits::new(mb, execution, None));
         self.execution_ms =
             reader.number(entries.get(&EXECUTION), |ms| Limits::new(memory, ms, None));
         self.fuel =
@@ -281,7 +289,10 @@ impl Table {
             };
             reader.problem(
                 mount.span.clone().unwrap_or_else(|| entries.span()),
-                format!("the mount `{name}` is {}, and `fs-access` is \"{fs}\"", mount.value.access),
+                format!(
+                    "the mount `{name}` is {}, and `fs-access` is \"{fs}\"",
+                    mount.value.access
+                ),
                 "can never be used",
                 Some(format!(
                     "write `fs-access = \"{needed}\"` under {}",

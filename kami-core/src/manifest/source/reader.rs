@@ -114,7 +114,11 @@ impl<'p> Reader<'p> {
     pub(super) fn header(&self, below: &str) -> String {
         let names: Vec<&str> =
             self.path.iter().copied().chain(Some(below).filter(|name| !name.is_empty())).collect();
-        if names.is_empty() { "the top of the file".to_owned() } else { format!("[{}]", names.join(".")) }
+        if names.is_empty() {
+            "the top of the file".to_owned()
+        } else {
+            format!("[{}]", names.join("."))
+        }
     }
 
     /// Walks to the author's table, and says where it is missing if it is.
@@ -130,7 +134,12 @@ impl<'p> Reader<'p> {
                     let Some(next) = value.get_ref().as_table() else {
                         let header = self.header("");
                         let message = format!("`{name}` must be a table");
-                        self.problem(value.span(), message, kind(value), Some(format!("write {header}")));
+                        self.problem(
+                            value.span(),
+                            message,
+                            kind(value),
+                            Some(format!("write {header}")),
+                        );
                         return None;
                     };
                     (table, span) = (next, value.span());
@@ -195,7 +204,12 @@ impl<'p> Reader<'p> {
         };
         let written = written.escape_debug();
         let header = self.header(name);
-        self.problem(span, format!("unknown key `{written}`"), format!("not a key of {header}"), Some(help));
+        self.problem(
+            span,
+            format!("unknown key `{written}`"),
+            format!("not a key of {header}"),
+            Some(help),
+        );
     }
 
     pub(super) fn missing(&mut self, entries: &Entries<'_>, key: &Key) {
@@ -221,7 +235,10 @@ impl<'p> Reader<'p> {
     }
 
     /// Reads a string that means a `T`.
-    pub(super) fn parsed<T: FromStr<Err: Display>>(&mut self, entry: Option<&Entry<'_>>) -> Option<T> {
+    pub(super) fn parsed<T: FromStr<Err: Display>>(
+        &mut self,
+        entry: Option<&Entry<'_>>,
+    ) -> Option<T> {
         let entry = entry?;
         let Some(text) = entry.value.get_ref().as_str() else {
             self.wrong_type(entry, entry.value, "a string");
@@ -231,7 +248,10 @@ impl<'p> Reader<'p> {
     }
 
     /// Reads an array of strings that each mean a `T`.
-    pub(super) fn list<T: FromStr<Err: Display>>(&mut self, entry: Option<&Entry<'_>>) -> Option<Vec<T>> {
+    pub(super) fn list<T: FromStr<Err: Display>>(
+        &mut self,
+        entry: Option<&Entry<'_>>,
+    ) -> Option<Vec<T>> {
         let entry = entry?;
         let Some(items) = entry.value.get_ref().as_array() else {
             self.wrong_type(entry, entry.value, "an array of strings");

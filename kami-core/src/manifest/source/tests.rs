@@ -65,35 +65,96 @@ fn a_table_with_an_id_asks_for_nothing() {
 fn each_mistake_has_its_place_and_its_remedy() {
     let security = "[package.metadata.kami.security]\n";
     let cases: &[(&str, &str)] = &[
-        ("tittle = 1", "tittle: unknown key `tittle`; not a key of [package.metadata.kami]; did you mean `title`?"),
-        ("fs_access = 1", "fs_access: unknown key `fs_access`; not a key of [package.metadata.kami]; `fs-access` belongs under [package.metadata.kami.security]"),
-        ("license = \"MIT\"", "license: unknown key `license`; not a key of [package.metadata.kami]; the package's own `license` is used: set it there"),
-        ("zzz = 1", "zzz: unknown key `zzz`; not a key of [package.metadata.kami]; known keys: id, title, tags, security, mounts"),
-        ("title = 5", "5: `title` must be a string; this is an integer; write it as in `title = \"My tool\"`"),
-        ("tags = [1]", "1: `tags` must be an array of strings; this is an integer; write it as in `tags = [\"web\"]`"),
-        ("security = 1", "1: `security` must be a table; this is an integer; write it as in `security = { max-memory-mb = 64 }`"),
-        ("mounts = { docs = 1 }", "1: `mounts` must be a table of tables; this is an integer; write it as in `mounts = { docs = { access = \"read-only\" } }`"),
-        ("mounts = { docs = {} }", "docs: the mount `docs` is read-only, and `fs-access` is \"none\"; can never be used; write `fs-access = \"read-only\"` under [package.metadata.kami.security]"),
-        ("security.fs-access = \"read-only\"\nmounts.docs.access = \"read-write\"", "docs: the mount `docs` is read-write, and `fs-access` is \"read-only\"; can never be used; write `fs-access = \"sandbox\"` under [package.metadata.kami.security]"),
-        ("security.fs-access = \"readonly\"\nmounts.docs.access = \"read-write\"", "\"readonly\": `fs-access` cannot be \"readonly\"; unknown value; write one of \"none\", \"read-only\", \"sandbox\""),
-        ("security.fs-access = \"read-only\"\nmounts.scratch = {}", "scratch: `mounts` has a value that cannot be; a mount's name is 1 to 32 of a-z, 0-9 and `-`, starts with a letter or digit, and is not `scratch`; write it as in `mounts = { docs = { access = \"read-only\" } }`"),
-        ("security.max-memory-mb = 0", "0: max-memory-mb is 0, but must be from 1 to 4096; impossible limit; write it as in `max-memory-mb = 64`"),
-        ("security.max-memory-mb = -1", "-1: `max-memory-mb` must be a whole number above 0; out of range; write it as in `max-memory-mb = 64`"),
-        ("security.max-fuel = 0", "0: max-fuel is 0, with which nothing can run: leave it out to have no fuel limit; impossible limit; write it as in `max-fuel = 10000000`"),
-        ("security.max-execution-ms = 1.5", "1.5: `max-execution-ms` must be a whole number; this is a float; write it as in `max-execution-ms = 5000`"),
-        ("security.max-fuel = 1\nsecurity.max_fuel = 2", "max_fuel: `max-fuel` is given twice; the same key with `-` and with `_`; keep one of them, preferably `max-fuel`"),
-        ("security.id = 1", "id: unknown key `id`; not a key of [package.metadata.kami.security]; `id` belongs under [package.metadata.kami]"),
+        (
+            "tittle = 1",
+            "tittle: unknown key `tittle`; not a key of [package.metadata.kami]; did you mean `title`?",
+        ),
+        (
+            "fs_access = 1",
+            "fs_access: unknown key `fs_access`; not a key of [package.metadata.kami]; `fs-access` belongs under [package.metadata.kami.security]",
+        ),
+        (
+            "license = \"MIT\"",
+            "license: unknown key `license`; not a key of [package.metadata.kami]; the package's own `license` is used: set it there",
+        ),
+        (
+            "zzz = 1",
+            "zzz: unknown key `zzz`; not a key of [package.metadata.kami]; known keys: id, title, tags, security, mounts",
+        ),
+        (
+            "title = 5",
+            "5: `title` must be a string; this is an integer; write it as in `title = \"My tool\"`",
+        ),
+        (
+            "tags = [1]",
+            "1: `tags` must be an array of strings; this is an integer; write it as in `tags = [\"web\"]`",
+        ),
+        (
+            "security = 1",
+            "1: `security` must be a table; this is an integer; write it as in `security = { max-memory-mb = 64 }`",
+        ),
+        (
+            "mounts = { docs = 1 }",
+            "1: `mounts` must be a table of tables; this is an integer; write it as in `mounts = { docs = { access = \"read-only\" } }`",
+        ),
+        (
+            "mounts = { docs = {} }",
+            "docs: the mount `docs` is read-only, and `fs-access` is \"none\"; can never be used; write `fs-access = \"read-only\"` under [package.metadata.kami.security]",
+        ),
+        (
+            "security.fs-access = \"read-only\"\nmounts.docs.access = \"read-write\"",
+            "docs: the mount `docs` is read-write, and `fs-access` is \"read-only\"; can never be used; write `fs-access = \"sandbox\"` under [package.metadata.kami.security]",
+        ),
+        (
+            "security.fs-access = \"readonly\"\nmounts.docs.access = \"read-write\"",
+            "\"readonly\": `fs-access` cannot be \"readonly\"; unknown value; write one of \"none\", \"read-only\", \"sandbox\"",
+        ),
+        (
+            "security.fs-access = \"read-only\"\nmounts.scratch = {}",
+            "scratch: `mounts` has a value that cannot be; a mount's name is 1 to 32 of a-z, 0-9 and `-`, starts with a letter or digit, and is not `scratch`; write it as in `mounts = { docs = { access = \"read-only\" } }`",
+        ),
+        (
+            "security.max-memory-mb = 0",
+            "0: max-memory-mb is 0, but must be from 1 to 4096; impossible limit; write it as in `max-memory-mb = 64`",
+        ),
+        (
+            "security.max-memory-mb = -1",
+            "-1: `max-memory-mb` must be a whole number above 0; out of range; write it as in `max-memory-mb = 64`",
+        ),
+        (
+            "security.max-fuel = 0",
+            "0: max-fuel is 0, with which nothing can run: leave it out to have no fuel limit; impossible limit; write it as in `max-fuel = 10000000`",
+        ),
+        (
+            "security.max-execution-ms = 1.5",
+            "1.5: `max-execution-ms` must be a whole number; this is a float; write it as in `max-execution-ms = 5000`",
+        ),
+        (
+            "security.max-fuel = 1\nsecurity.max_fuel = 2",
+            "max_fuel: `max-fuel` is given twice; the same key with `-` and with `_`; keep one of them, preferably `max-fuel`",
+        ),
+        (
+            "security.id = 1",
+            "id: unknown key `id`; not a key of [package.metadata.kami.security]; `id` belongs under [package.metadata.kami]",
+        ),
     ];
     for (rest, expected) in cases {
         assert_eq!(problems(rest), [*expected], "{rest}");
     }
     let host = problems(&format!("{security}net-allow-list = [\"x.org/path\", \"y.org\"]"));
-    assert_eq!(host, ["\"x.org/path\": `net-allow-list` has a value that cannot be; an entry names a host, without a path; write it as in `net-allow-list = [\"api.example.com\"]`"]);
+    assert_eq!(
+        host,
+        [
+            "\"x.org/path\": `net-allow-list` has a value that cannot be; an entry names a host, without a path; write it as in `net-allow-list = [\"api.example.com\"]`"
+        ]
+    );
 }
 
 #[test]
 fn all_mistakes_are_told_at_once_in_their_order() {
-    let told = problems("tilte = 1\n[package.metadata.kami.security]\nnet-allow-list = [\"a b\", 3]\nmax-fuel = 0\nx = 1");
+    let told = problems(
+        "tilte = 1\n[package.metadata.kami.security]\nnet-allow-list = [\"a b\", 3]\nmax-fuel = 0\nx = 1",
+    );
     assert_eq!(told.len(), 5, "{told:#?}");
     assert!(told[0].contains("tilte") && told[3].contains("max-fuel"), "{told:#?}");
 }
@@ -101,10 +162,22 @@ fn all_mistakes_are_told_at_once_in_their_order() {
 #[test]
 fn what_is_missing_is_named() {
     let cases = [
-        ("[package]\nname = \"x\"", "[package]: the table [package.metadata.kami] is missing; expected in this file; add [package.metadata.kami] with `id = \"dev.example.my-tool\"`"),
-        ("[package.metadata.kami]", "[package.metadata.kami]: `id` is missing; in this table; add `id = \"dev.example.my-tool\"`"),
-        ("[package.metadata]\nkami = 3", "3: `kami` must be a table; this is an integer; write [package.metadata.kami]"),
-        ("[package.metadata.kami]\nid = 1", "1: `id` must be a string; this is an integer; write it as in `id = \"dev.example.my-tool\"`"),
+        (
+            "[package]\nname = \"x\"",
+            "[package]: the table [package.metadata.kami] is missing; expected in this file; add [package.metadata.kami] with `id = \"dev.example.my-tool\"`",
+        ),
+        (
+            "[package.metadata.kami]",
+            "[package.metadata.kami]: `id` is missing; in this table; add `id = \"dev.example.my-tool\"`",
+        ),
+        (
+            "[package.metadata]\nkami = 3",
+            "3: `kami` must be a table; this is an integer; write [package.metadata.kami]",
+        ),
+        (
+            "[package.metadata.kami]\nid = 1",
+            "1: `id` must be a string; this is an integer; write it as in `id = \"dev.example.my-tool\"`",
+        ),
     ];
     for (text, expected) in cases {
         let error = Source::parse(text, PATH, &Defaults::default()).unwrap_err();
@@ -186,7 +259,10 @@ fn noise_is_never_more_than_an_error() {
             Source::parse(&text, PATH, &Defaults::default()).err(),
             Defaults::parse(&text, PATH).err(),
             ToolFile::parse(&text).err(),
-        ].into_iter().flatten() {
+        ]
+        .into_iter()
+        .flatten()
+        {
             told(&text, error);
         }
     }

@@ -1,0 +1,43 @@
+//! `cargo kami call`: one call of an installed tool.
+
+use crate::exit::Exit;
+use crate::ops::arguments::{self, ArgumentOptions};
+use crate::ops::host;
+use crate::ops::outcome::{self, OutputOptions};
+use crate::settings::Settings;
+use crate::shell::Shell;
+
+/// Call an installed tool, exactly as an agent would
+///
+/// Arguments are given as JSON, or by flags that the tool's own schema defines: an argument
+/// `max_bytes` is `--max-bytes`. The result goes to stdout; logs, denials and timing to stderr.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo kami call add --input '{\"a\": 1, \"b\": 2}'
+  cargo kami call fetch -- --url https://example.com --max-bytes 4096
+  echo '{\"a\": 1, \"b\": 2}' | cargo kami call add --input -
+  cargo kami call thumbnail --input-file args.json -o small.png")]
+pub struct Args {
+    /// The tool's name, its package's id or short name, or `id/tool`
+    #[arg(value_name = "TOOL")]
+    name: String,
+    #[command(flatten)]
+    arguments: ArgumentOptions,
+    #[command(flatten)]
+    output: OutputOptions,
+}
+
+pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
+    let resolver = host::resolver(settings)?;
+    let catalog = resolver.catalog()?;
+    let entry = catalog.find(&args.name)?;
+    let arguments = arguments::read(&args.arguments, entry.definition())?;
+    host::runtime()?.block_on(async {
+        let tool = resolver.resolve(entry).await?;
+        match host::call(&tool, arguments, shell).await? {
+            Ok(report) => outcome::show(entry.wire_name.as_str(), &report, &args.output, shell),
+            Err(exit) => Ok(exit),
+        }
+    })
+}

@@ -1,0 +1,82 @@
+//! `cargo kami install`: from a file to a tool that agents may call.
+
+use std::path::PathBuf;
+
+use kami_core::name::ToolName;
+use kami_core::registry::{InstallOptions, Registry};
+use kami_core::signing::{TrustStore, Unsigned};
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::ops::consent::{self, ConsentOptions};
+use crate::ops::{host, source};
+use crate::settings::Settings;
+use crate::shell::Shell;
+
+/// Install a tool, and grant it what it asks for
+///
+/// The signature is checked first. Then you see what the tool asks for and are asked once. It is
+/// compiled to native code now, so that no call has to wait for that.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo kami install .                                  the package in this directory
+  cargo kami install target/kami/my-tool.wasm --yes     a built file, without asking back
+  cargo kami install search.wasm --mount docs=./docs:ro bind the directory that it asks for")]
+pub struct Args {
+    /// A package's directory, a directory with a tool.toml, or an artifact
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    #[command(flatten)]
+    consent: ConsentOptions,
+    /// Accept an artifact without a signature: one's own development build
+    #[arg(long)]
+    allow_unsigned: bool,
+    /// Call the tool by this name; where the package has several, put it before theirs
+    #[arg(long = "as", value_name = "NAME")]
+    alias: Option<ToolName>,
+    /// Tell the result as JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    id: &'a str,
+    version: String,
+    digest: String,
+    replaced: Option<String>,
+    tools: Vec<&'a str>,
+}
+
+pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
+    let place = args.path.display().to_string();
+    let artifact = source::artifact(&args.path, shell)?;
+    let mut registry = Registry::open(&settings.data_dir)?;
+    let trust = TrustStore::load(&settings.data_dir.trust_file())?;
+    let unsigned = if args.allow_unsigned { Unsigned::Allow } else { Unsigned::Refuse };
+    let signed = source::verify(artifact, &trust, unsigned, &place)?;
+    let grant = consent::ask(&signed, &args.consent, &trust, shell)?;
+    {
+        let _working = shell.working("Compiling to native code");
+        host::prepare(&signed, &grant, settings)?;
+    }
+    let options = InstallOptions { alias: args.alias.clone(), source: place };
+    let installed = registry.install(&signed, &grant, &options)?;
+    let package = &installed.package.manifest.package;
+    let replaced = installed.replaced.as_ref().map(ToString::to_string);
+    let tools: Vec<&str> = installed.package.manifest.tools.iter().map(|tool| tool.name.as_str()).collect();
+    if args.json {
+        shell.json(&Line {
+            id: package.id.as_str(),
+            version: package.version.to_string(),
+            digest: installed.package.digest.to_string(),
+            replaced,
+            tools,
+        })?;
+    } else {
+        let instead = replaced.map(|version| format!(" instead of {version}")).unwrap_or_default();
+        shell.status("Installed", format_args!("{} {}{instead}: {}", package.id, package.version, tools.join(", ")));
+    }
+    Ok(Exit::Success)
+}

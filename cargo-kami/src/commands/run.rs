@@ -1,0 +1,88 @@
+//! `cargo kami run`: one call of a file, which is not installed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kami_core::engine::{Engine, EngineOptions};
+use kami_core::resolve::VerifiedTool;
+use kami_core::sandbox::Surroundings;
+use kami_core::signing::{TrustStore, Unsigned};
+
+use crate::exit::{Exit, Failure};
+use crate::ops::arguments::{self, ArgumentOptions};
+use crate::ops::consent::{self, ConsentOptions};
+use crate::ops::outcome::{self, OutputOptions};
+use crate::ops::{host, source};
+use crate::settings::Settings;
+use crate::shell::Shell;
+
+/// Run a tool from a file once, without installing it
+///
+/// The same signature check, the same question and the same sandbox as for an installed tool;
+/// nothing is remembered.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo kami run target/kami/my-tool.wasm --allow-unsigned --yes --input '{\"name\": \"you\"}'
+  cargo kami run math.wasm --tool add --yes -- --a 1 --b 2")]
+pub struct Args {
+    /// An artifact, a package's directory, or a directory with a tool.toml
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+    /// Which of its tools, where there are several
+    #[arg(long, value_name = "NAME")]
+    tool: Option<String>,
+    #[command(flatten)]
+    consent: ConsentOptions,
+    /// Accept an artifact without a signature: one's own development build
+    #[arg(long)]
+    allow_unsigned: bool,
+    #[command(flatten)]
+    arguments: ArgumentOptions,
+    #[command(flatten)]
+    output: OutputOptions,
+}
+
+pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
+    let artifact = source::artifact(&args.path, shell)?;
+    let trust = TrustStore::load(&settings.data_dir.trust_file())?;
+    let unsigned = if args.allow_unsigned { Unsigned::Allow } else { Unsigned::Refuse };
+    let signed = source::verify(artifact, &trust, unsigned, &args.path.display().to_string())?;
+    let grant = consent::ask(&signed, &args.consent, &trust, shell)?;
+    let engine = Engine::new(EngineOptions::default())?;
+    let scratch = tempfile::tempdir()?;
+    let surroundings = Surroundings {
+        environment: host::environment(),
+        scratch: Some(scratch.path().to_owned()),
+        private: Some(settings.data_dir.path().to_owned()),
+    };
+    let tools = {
+        let _working = shell.working("Compiling to native code");
+        VerifiedTool::load(&engine, &signed, grant, &surroundings)?
+    };
+    let tool = pick(&tools, args.tool.as_deref())?;
+    let arguments = arguments::read(&args.arguments, tool.definition())?;
+    host::runtime()?.block_on(async {
+        match host::call(tool, arguments, shell).await? {
+            Ok(report) => outcome::show(tool.definition().name.as_str(), &report, &args.output, shell),
+            Err(exit) => Ok(exit),
+        }
+    })
+}
+
+fn pick<'a>(tools: &'a [Arc<VerifiedTool>], name: Option<&str>) -> anyhow::Result<&'a VerifiedTool> {
+    let names = || tools.iter().map(|tool| tool.definition().name.as_str()).collect::<Vec<_>>().join(", ");
+    match (name, tools) {
+        (Some(name), tools) => {
+            let found = tools.iter().find(|tool| tool.definition().name.as_str() == name);
+            found.map(Arc::as_ref).ok_or_else(|| {
+                let message = format!("there is no tool `{name}` in it");
+                Failure::new(Exit::NotFound, message).help(format!("there are: {}", names())).into()
+            })
+        }
+        (None, [only]) => Ok(only),
+        (None, _) => Err(Failure::new(Exit::Usage, "there are several tools in it")
+            .help(format!("name one with --tool: {}", names()))
+            .into()),
+    }
+}

@@ -1,0 +1,56 @@
+//! `cargo kami serve`: the installed tools, for agents.
+
+use anyhow::Context as _;
+use kami_core::mcp::{self, Server, ServerOptions};
+
+use crate::exit::Exit;
+use crate::ops::host;
+use crate::settings::Settings;
+use crate::shell::Shell;
+
+/// Serve the installed tools to agents over MCP on stdin and stdout
+///
+/// This is the command to put into a client's configuration (Claude, Cursor, VS Code...). Every
+/// call runs in a fresh sandbox. Tools that are installed or removed meanwhile are announced. At
+/// the end of the input, what was accepted is answered; then the server ends.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo kami serve
+  cargo kami serve --data-dir ./tools -v
+  claude mcp add kami -- cargo-kami serve")]
+pub struct Args {
+    /// Put into the `_meta` of each result what the call took
+    #[arg(long)]
+    stats: bool,
+}
+
+pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
+    let options = ServerOptions { stats: args.stats, ..ServerOptions::default() };
+    host::runtime()?.block_on(async {
+        let resolver = host::resolver(settings)?;
+        let tools = resolver.catalog()?.entries().len();
+        shell.status("Serving", format_args!("{tools} tools on stdin and stdout"));
+        let interrupted = interruption()?;
+        let (input, output) = mcp::stdio_pipes();
+        Server::new(resolver, options).serve_stdio(input, output, interrupted).await?;
+        Ok(Exit::Success)
+    })
+}
+
+/// Ends when this process is told to: by Ctrl-C, or as a service manager does.
+fn interruption() -> anyhow::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut terminated = {
+        use tokio::signal::unix::{SignalKind, signal};
+        signal(SignalKind::terminate()).context("waiting for SIGTERM")?
+    };
+    #[cfg(not(unix))]
+    let mut terminated = tokio::signal::windows::ctrl_close().context("waiting for the end")?;
+    Ok(async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,115 @@
+//! The runtime that calls tools, for the commands that do.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use kami_core::call::{self, CallReport, EventSink, GuestEvent};
+use kami_core::engine::{Engine, EngineOptions};
+use kami_core::grants::Grant;
+use kami_core::manifest::JsonObject;
+use kami_core::resolve::{HostOptions, Resolver, VerifiedTool};
+use kami_core::sandbox::Surroundings;
+use kami_core::signing::SignedArtifact;
+use tokio::runtime::Runtime;
+
+use crate::exit::Exit;
+use crate::settings::Settings;
+use crate::shell::{Shell, printable};
+
+/// Starts the async runtime.
+///
+/// # Errors
+/// Where the operating system gives no threads.
+pub fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the async runtime")
+}
+
+/// Opens the registry and starts the engine. Call it inside the runtime.
+///
+/// # Errors
+/// Where the registry cannot be opened or the engine does not start.
+pub fn resolver(settings: &Settings) -> anyhow::Result<Arc<Resolver>> {
+    let options = HostOptions { environment: environment(), ..HostOptions::default() };
+    Ok(Arc::new(Resolver::open(&settings.data_dir, options)?))
+}
+
+/// Compiles and links what is about to be installed, so that no call has to wait for it, and what
+/// cannot be run is not installed.
+///
+/// # Errors
+/// Where the component is not valid, or does not fit this host.
+pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> anyhow::Result<()> {
+    let cache = Some(settings.data_dir.cache_dir());
+    let engine = Engine::new(EngineOptions { cache, ..EngineOptions::default() })?;
+    let surroundings = Surroundings {
+        environment: environment(),
+        scratch: Some(settings.data_dir.scratch_dir()),
+        private: Some(settings.data_dir.path().to_owned()),
+    };
+    VerifiedTool::load(&engine, signed, grant.clone(), &surroundings)?;
+    Ok(())
+}
+
+/// This process's environment, from which grants pick; what is not Unicode is no guest's matter.
+pub fn environment() -> std::collections::BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Calls a tool while showing its log lines, until it ends or the person interrupts.
+///
+/// # Errors
+/// Where signals cannot be awaited.
+pub async fn call(
+    tool: &VerifiedTool,
+    arguments: JsonObject,
+    shell: &Shell,
+) -> anyhow::Result<Result<CallReport, Exit>> {
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let running = call::call(tool, arguments, Arc::new(Forward(sender)));
+    tokio::pin!(running);
+    let report = loop {
+        tokio::select! {
+            biased;
+            Some(event) = events.recv() => tell(&event, shell),
+            report = &mut running => break report,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("waiting for Ctrl-C")?;
+                return Ok(Err(Exit::Interrupted));
+            }
+        }
+    };
+    while let Ok(event) = events.try_recv() {
+        tell(&event, shell);
+    }
+    Ok(Ok(report))
+}
+
+/// Hands a guest's events to whoever shows them. Their number is bounded by the sandbox.
+struct Forward(tokio::sync::mpsc::UnboundedSender<GuestEvent>);
+
+impl EventSink for Forward {
+    fn event(&self, event: GuestEvent) {
+        // Nobody listens any more once the command is interrupted.
+        let _ = self.0.send(event);
+    }
+}
+
+fn tell(event: &GuestEvent, shell: &Shell) {
+    match event {
+        GuestEvent::Log { level, message } => {
+            let level = format!("{level:?}").to_lowercase();
+            shell.say(format_args!("{level:>12} {}", printable(message)));
+        }
+        GuestEvent::Progress { progress, total, message } => {
+            let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
+            let message = message.as_deref().unwrap_or_default();
+            shell.status("Progress", format_args!("{progress}{total} {}", printable(message)));
+        }
+        GuestEvent::ListChanged(_) => {}
+    }
+}

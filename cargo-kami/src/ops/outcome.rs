@@ -1,0 +1,134 @@
+//! Showing what came of a call: the result on stdout, everything else on stderr.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use kami_core::call::{CallError, CallOutcome, CallReport, Content, ContentBody, ResourceBody, ToolResult};
+use kami_core::mcp;
+
+use crate::exit::Exit;
+use crate::shell::{Shell, printable};
+use crate::summary;
+
+/// The flags by which a person chooses how a result is shown.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct OutputOptions {
+    /// Tell the result as JSON on stdout, in the shape that MCP clients get
+    #[arg(long)]
+    json: bool,
+    /// Write the first image, sound or resource of the result to this file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Shows the outcome of a call of `tool`.
+///
+/// # Errors
+/// Where stdout or the output file cannot be written.
+pub fn show(
+    tool: &str,
+    report: &CallReport,
+    options: &OutputOptions,
+    shell: &Shell,
+) -> anyhow::Result<Exit> {
+    for (name, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+        if captured.dropped > 0 {
+            shell.note(format_args!("the first {} bytes of the tool's {name} were dropped", captured.dropped));
+        }
+        for line in captured.text.lines() {
+            shell.say(format_args!("{name:>12} {}", printable(line)));
+        }
+    }
+    for denial in &report.denials {
+        shell.warn(format_args!("`{tool}`: {}", printable(&denial.to_string())));
+        shell.help(printable(&denial.hint()));
+    }
+    if options.json {
+        shell.json(&mcp::result_json(&report.outcome))?;
+    }
+    let exit = match &report.outcome {
+        CallOutcome::Complete(result) => {
+            if !options.json {
+                show_result(result, shell)?;
+            }
+            if let Some(path) = &options.output {
+                save(result, path, shell)?;
+            }
+            Exit::Success
+        }
+        CallOutcome::Failed(error) => {
+            show_failure(tool, error, shell);
+            Exit::Tool
+        }
+    };
+    let stats = &report.stats;
+    let fuel = stats.fuel.map(|fuel| format!(", {fuel} units of fuel")).unwrap_or_default();
+    let memory = summary::size(stats.memory_peak_bytes as usize);
+    shell.status("Finished", format_args!("`{tool}` in {:.1?}, {memory} of memory{fuel}", stats.inside));
+    Ok(exit)
+}
+
+fn show_failure(tool: &str, error: &CallError, shell: &Shell) {
+    shell.mistake(format_args!("`{tool}`: {}", printable(&error.for_model())));
+    match error {
+        CallError::Panicked { message, location } => {
+            shell.note(format_args!("it panicked at {}: {}", printable(location), printable(message)));
+        }
+        CallError::Sandbox(source) => {
+            let chain = anyhow::Chain::new(source).map(ToString::to_string).collect::<Vec<_>>();
+            shell.note(printable(&chain.join(": ")));
+        }
+        CallError::TimedOut { .. } => {
+            shell.help("its author can ask for more: max-execution-ms under [package.metadata.kami.security]");
+        }
+        CallError::OutOfMemory { .. } => {
+            shell.help("its author can ask for more: max-memory-mb under [package.metadata.kami.security]");
+        }
+        CallError::OutOfFuel { .. } => {
+            shell.help("its author can ask for more: max-fuel under [package.metadata.kami.security]");
+        }
+        _ => {}
+    }
+}
+
+fn show_result(result: &ToolResult, shell: &Shell) -> anyhow::Result<()> {
+    for content in &result.content {
+        let line = match &content.body {
+            ContentBody::Text(text) if shell.interactive() => printable(text).into_owned(),
+            ContentBody::Text(text) => text.clone(),
+            ContentBody::ResourceLink(link) => format!("[{} {}]", link.name, link.uri),
+            _ => match binary(content) {
+                Some((kind, bytes)) => format!("[{kind}, {}]", summary::size(bytes.len())),
+                None => continue,
+            },
+        };
+        shell.data(line)?;
+    }
+    Ok(())
+}
+
+/// What could be written to a file, with its media type.
+fn binary(content: &Content) -> Option<(&str, &[u8])> {
+    match &content.body {
+        ContentBody::Image(media) | ContentBody::Audio(media) => Some((&media.mime_type, &media.data)),
+        ContentBody::Resource(resource) => {
+            let kind = resource.mime_type.as_deref().unwrap_or("resource");
+            match &resource.body {
+                ResourceBody::Text(text) => Some((kind, text.as_bytes())),
+                ResourceBody::Blob(bytes) => Some((kind, bytes)),
+            }
+        }
+        ContentBody::Text(_) | ContentBody::ResourceLink(_) => None,
+    }
+}
+
+fn save(result: &ToolResult, path: &PathBuf, shell: &Shell) -> anyhow::Result<()> {
+    let Some((kind, bytes)) = result.content.iter().find_map(binary) else {
+        shell.warn("the result holds no image, sound or resource, so no file was written");
+        return Ok(());
+    };
+    fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))?;
+    shell.status("Wrote", format_args!("{} ({}, {})", path.display(), printable(kind), summary::size(bytes.len())));
+    Ok(())
+}
