@@ -39,10 +39,7 @@ pub fn ensure(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let directory = path.parent().unwrap_or(Path::new("."));
-    match unfinished(directory)?
-        .into_temp_path()
-        .persist_noclobber(path)
-    {
+    match unfinished(directory)?.into_temp_path().persist_noclobber(path) {
         Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
         _ => Ok(()),
     }
@@ -55,11 +52,7 @@ pub fn ensure(path: &Path) -> io::Result<()> {
 pub fn sweep(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if !entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(UNFINISHED.as_bytes())
-        {
+        if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
             continue;
         }
         match remove_abandoned(&entry) {
@@ -83,9 +76,7 @@ fn remove_abandoned(entry: &fs::DirEntry) -> io::Result<()> {
 
 /// `tempfile` creates with mode 0600, and removes the file if it is not persisted.
 fn unfinished(directory: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(UNFINISHED)
-        .tempfile_in(directory)
+    tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory)
 }
 
 /// Makes a rename last through a power cut, where directories can be synced.
@@ -93,11 +84,7 @@ fn unfinished(directory: &Path) -> io::Result<NamedTempFile> {
 /// # Errors
 /// Where the directory cannot be opened or synced.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(directory)?.sync_all()
-    } else {
-        Ok(())
-    }
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -136,10 +123,7 @@ mod tests {
             (".unfinished-old", hours_ago),
             (".unfinished-new", SystemTime::now()),
         ] {
-            File::create(directory.path().join(name))
-                .unwrap()
-                .set_modified(written)
-                .unwrap();
+            File::create(directory.path().join(name)).unwrap().set_modified(written).unwrap();
         }
         sweep(directory.path()).unwrap();
         let mut left: Vec<_> = fs::read_dir(directory.path())

@@ -15,7 +15,8 @@ use crate::grants::{Denial, Effective};
 use crate::manifest::{JsonObject, ManifestError, ToolDefinition, parse_description};
 use crate::resolve::VerifiedTool;
 use crate::sandbox::{
-    Entry, MAX_TRANSFER_BYTES, Sandbox, SandboxError, State, Surroundings, Tool, contract, types, v0_1,
+    Entry, MAX_TRANSFER_BYTES, Sandbox, SandboxError, State, Surroundings, Tool, contract, types,
+    v0_1,
 };
 
 pub use crate::sandbox::{Captured, Collected, EventSink, GuestEvent, Level, Listing};
@@ -274,8 +275,11 @@ pub async fn call(
     let sandbox = tool.sandbox();
     let _place = sandbox.engine().place().await;
     let name = tool.definition().name.as_str();
-    let mut report = enter(sandbox, events, sandbox.effective().limits().execution(), async |store| {
-        match sandbox.entry() {
+    let mut report = enter(
+        sandbox,
+        events,
+        sandbox.effective().limits().execution(),
+        async |store| match sandbox.entry() {
             Entry::V0_2(pre) => {
                 let guest = pre.instantiate_async(&mut *store).await?;
                 let request = contract::CallRequest {
@@ -294,8 +298,8 @@ pub async fn call(
                     Err(message) => CallOutcome::Failed(CallError::Tool(cut(message))),
                 })
             }
-        }
-    })
+        },
+    )
     .await;
     report.stats.total = started.elapsed();
     report
@@ -329,7 +333,9 @@ pub async fn describe(
     .await;
     match report.outcome {
         CallOutcome::Complete(_) => Ok(parse_description(&description)?),
-        CallOutcome::Failed(error) => Err(DescribeError::Failed { error, stderr: report.stderr.text }),
+        CallOutcome::Failed(error) => {
+            Err(DescribeError::Failed { error, stderr: report.stderr.text })
+        }
     }
 }
 
@@ -396,7 +402,13 @@ async fn enter(
         memory_peak_bytes: state.memory_peak_bytes(),
         fuel: sandbox.fuel_burnt(&store),
     };
-    CallReport { outcome, stats, denials: state.take_denials(), stdout: state.take_stdout(), stderr }
+    CallReport {
+        outcome,
+        stats,
+        denials: state.take_denials(),
+        stdout: state.take_stdout(),
+        stderr,
+    }
 }
 
 /// Tells from wasmtime's error, the sandbox's state and the guest's last words how it ended.
@@ -471,10 +483,16 @@ fn outcome_of(outcome: contract::CallOutcome) -> CallOutcome {
     match outcome {
         contract::CallOutcome::Complete(result) => complete(result),
         contract::CallOutcome::InputRequired(_) => CallOutcome::Failed(CallError::InputRequired),
-        contract::CallOutcome::Error(types::Error { kind, message }) => CallOutcome::Failed(match kind {
-            types::ErrorKind::InvalidArguments => CallError::InvalidArguments(vec![cut(message)]),
-            types::ErrorKind::NotFound | types::ErrorKind::Failed => CallError::Tool(cut(message)),
-        }),
+        contract::CallOutcome::Error(types::Error { kind, message }) => {
+            CallOutcome::Failed(match kind {
+                types::ErrorKind::InvalidArguments => {
+                    CallError::InvalidArguments(vec![cut(message)])
+                }
+                types::ErrorKind::NotFound | types::ErrorKind::Failed => {
+                    CallError::Tool(cut(message))
+                }
+            })
+        }
     }
 }
 
@@ -535,8 +553,13 @@ mod tests {
     fn panics_are_found_in_what_a_guest_wrote() {
         let stderr = "noise\n\nthread 'main' (1) panicked at src/lib.rs:12:5:\nindex out of bounds\nnote: run with\n";
         let (location, message) = last_panic(stderr).unwrap();
-        assert_eq!((location.as_str(), message.as_str()), ("src/lib.rs:12:5", "index out of bounds"));
-        for other in ["", "nothing panicked at all", "x panicked at the disco\n", " panicked at a:b:c:\n"] {
+        assert_eq!(
+            (location.as_str(), message.as_str()),
+            ("src/lib.rs:12:5", "index out of bounds")
+        );
+        for other in
+            ["", "nothing panicked at all", "x panicked at the disco\n", " panicked at a:b:c:\n"]
+        {
             assert_eq!(last_panic(other), None, "{other:?}");
         }
     }

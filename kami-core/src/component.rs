@@ -426,7 +426,8 @@ pub(crate) mod fixtures {
     /// A manifest with one tool.
     pub fn manifest(id: &str, version: &str, tool: &str) -> Manifest {
         let package = serde_json::from_value(json!({"id": id, "version": version})).unwrap();
-        let tool = json!({"name": tool, "description": "A tool.", "inputSchema": {"type": "object"}});
+        let tool =
+            json!({"name": tool, "description": "A tool.", "inputSchema": {"type": "object"}});
         let tools = vec![serde_json::from_value(tool).unwrap()];
         Manifest::new(package, tools, Capabilities::default(), Provenance::default()).unwrap()
     }
@@ -469,7 +470,9 @@ mod tests {
         assert!(parse(b"").contains("not WebAssembly"));
         assert!(parse(b"\0asm\x01\0\0\0").contains("core WebAssembly module"));
         assert!(parse(b"\0asm\x0d").contains("truncated"));
-        let other = wat::parse_str(r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#);
+        let other = wat::parse_str(
+            r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#,
+        );
         assert!(parse(&other.unwrap()).contains("it exports `wasi:cli/run@0.2.0`"));
         assert!(parse(fixtures::component().bytes()).contains("carries no manifest"));
     }

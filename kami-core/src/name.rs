@@ -164,7 +164,8 @@ mod tests {
         for good in ["dev.example", "dev.example.my-tool", "io.github.user1.x"] {
             assert_eq!(good.parse::<PackageId>().unwrap().as_str(), good);
         }
-        for bad in ["", "tool", "Dev.Example", "dev..x", ".dev.x", "dev.-x", "1dev.x", "dev.x/../y"] {
+        for bad in ["", "tool", "Dev.Example", "dev..x", ".dev.x", "dev.-x", "1dev.x", "dev.x/../y"]
+        {
             assert!(bad.parse::<PackageId>().is_err(), "{bad:?}");
         }
         assert_eq!("dev.example.fetch".parse::<PackageId>().unwrap().short(), "fetch");

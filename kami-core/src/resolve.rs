@@ -187,7 +187,8 @@ impl VerifiedTool {
 /// comes from the tool's author.
 fn validator(definition: &ToolDefinition) -> Result<jsonschema::Validator, ResolveError> {
     let schema = serde_json::Value::Object(definition.input_schema.clone());
-    check_schema(&schema).map_err(|reason| ResolveError::Schema { tool: definition.name.clone(), reason })
+    check_schema(&schema)
+        .map_err(|reason| ResolveError::Schema { tool: definition.name.clone(), reason })
 }
 
 /// Compiles a schema, or says why it cannot be used.
@@ -243,7 +244,9 @@ impl Catalog {
     fn new(generation: i64, packages: Vec<InstalledPackage>) -> Self {
         let mut unnamed = Vec::new();
         for package in packages.into_iter().map(Arc::new) {
-            unnamed.extend((0..package.manifest.tools.len()).map(|index| (Arc::clone(&package), index)));
+            unnamed.extend(
+                (0..package.manifest.tools.len()).map(|index| (Arc::clone(&package), index)),
+            );
         }
         let names = wire_names(&unnamed);
         let entries = names.into_iter().zip(unnamed).map(|(wire_name, (package, index))| {
@@ -315,8 +318,11 @@ impl Catalog {
 fn wire_names(tools: &[(Arc<InstalledPackage>, usize)]) -> Vec<ToolName> {
     let mut levels = vec![0; tools.len()];
     loop {
-        let names: Vec<ToolName> =
-            tools.iter().zip(&levels).map(|((package, index), level)| wire_name(package, *index, *level)).collect();
+        let names: Vec<ToolName> = tools
+            .iter()
+            .zip(&levels)
+            .map(|((package, index), level)| wire_name(package, *index, *level))
+            .collect();
         let mut holders: HashMap<&ToolName, Vec<usize>> = HashMap::new();
         for (at, name) in names.iter().enumerate() {
             holders.entry(name).or_default().push(at);
@@ -461,7 +467,10 @@ impl Resolver {
         slot
     }
 
-    async fn load(&self, package: Arc<InstalledPackage>) -> Result<Vec<Arc<VerifiedTool>>, ResolveError> {
+    async fn load(
+        &self,
+        package: Arc<InstalledPackage>,
+    ) -> Result<Vec<Arc<VerifiedTool>>, ResolveError> {
         let bytes = lock(&self.registry).read_artifact(package.digest)?;
         let engine = self.engine.clone();
         let surroundings = self.surroundings.clone();
@@ -506,7 +515,10 @@ mod tests {
 
     fn package(id: &str, tools: &[&str], alias: Option<&str>) -> InstalledPackage {
         let mut manifest = fixtures::manifest(id, "1.0.0", tools[0]);
-        let tool = |name| serde_json::from_value(json!({"name": name, "inputSchema": {"type": "object"}})).unwrap();
+        let tool = |name| {
+            serde_json::from_value(json!({"name": name, "inputSchema": {"type": "object"}}))
+                .unwrap()
+        };
         manifest.tools = tools.iter().map(tool).collect();
         InstalledPackage {
             manifest,
@@ -520,54 +532,71 @@ mod tests {
     }
 
     fn names(catalog: &Catalog) -> Vec<String> {
-        catalog.entries().map(|entry| format!("{}={}", entry.wire_name, entry.full_name())).collect()
+        catalog
+            .entries()
+            .map(|entry| format!("{}={}", entry.wire_name, entry.full_name()))
+            .collect()
     }
 
     #[test]
     fn names_are_short_where_they_can_be_and_always_unique() {
-        let catalog = Catalog::new(0, vec![
-            package("com.a.web", &["fetch", "post"], None),
-            package("com.b.net", &["fetch"], None),
-            package("org.c.net", &["fetch"], None),
-        ]);
-        assert_eq!(names(&catalog), [
-            "com_b_net_fetch=com.b.net/fetch",
-            "org_c_net_fetch=org.c.net/fetch",
-            "post=com.a.web/post",
-            "web_fetch=com.a.web/fetch",
-        ]);
+        let catalog = Catalog::new(
+            0,
+            vec![
+                package("com.a.web", &["fetch", "post"], None),
+                package("com.b.net", &["fetch"], None),
+                package("org.c.net", &["fetch"], None),
+            ],
+        );
+        assert_eq!(
+            names(&catalog),
+            [
+                "com_b_net_fetch=com.b.net/fetch",
+                "org_c_net_fetch=org.c.net/fetch",
+                "post=com.a.web/post",
+                "web_fetch=com.a.web/fetch",
+            ]
+        );
     }
 
     #[test]
     fn aliases_win_and_do_not_shift_others() {
-        let catalog = Catalog::new(0, vec![
-            package("com.a.web", &["fetch"], None),
-            package("com.b.net", &["get"], Some("fetch")),
-        ]);
+        let catalog = Catalog::new(
+            0,
+            vec![
+                package("com.a.web", &["fetch"], None),
+                package("com.b.net", &["get"], Some("fetch")),
+            ],
+        );
         assert_eq!(names(&catalog), ["fetch=com.b.net/get", "web_fetch=com.a.web/fetch"]);
     }
 
     #[test]
     fn names_too_long_to_tell_apart_get_a_digest() {
         let long = "x".repeat(64);
-        let catalog = Catalog::new(0, vec![
-            package("com.a.web", &[&long], None),
-            package("com.b.web", &[&long], None),
-        ]);
+        let catalog = Catalog::new(
+            0,
+            vec![package("com.a.web", &[&long], None), package("com.b.web", &[&long], None)],
+        );
         assert_eq!(catalog.entries().len(), 2);
         assert!(catalog.entries().all(|entry| entry.wire_name.as_str().len() <= 64));
     }
 
     #[test]
     fn tools_are_found_by_every_name_people_use() {
-        let catalog = Catalog::new(0, vec![
-            package("com.a.web", &["fetch", "post"], None),
-            package("com.b.hello", &["greet"], None),
-        ]);
+        let catalog = Catalog::new(
+            0,
+            vec![
+                package("com.a.web", &["fetch", "post"], None),
+                package("com.b.hello", &["greet"], None),
+            ],
+        );
         for name in ["greet", "com.b.hello/greet", "com.b.hello", "hello"] {
             assert_eq!(catalog.find(name).unwrap().full_name(), "com.b.hello/greet", "{name}");
         }
-        assert!(matches!(catalog.find("web"), Err(ResolveError::Ambiguous { candidates, .. }) if candidates.len() == 2));
+        assert!(
+            matches!(catalog.find("web"), Err(ResolveError::Ambiguous { candidates, .. }) if candidates.len() == 2)
+        );
         let error = catalog.find("gret").map(drop).unwrap_err().to_string();
         assert!(error.contains("did you mean `greet`?"), "{error}");
     }

@@ -316,7 +316,9 @@ impl TryFrom<u32> for TrustVersion {
     fn try_from(version: u32) -> Result<Self, String> {
         match version {
             1 => Ok(Self),
-            other => Err(format!("version {other} is newer than this program knows: update cargo-kami")),
+            other => {
+                Err(format!("version {other} is newer than this program knows: update cargo-kami"))
+            }
         }
     }
 }
@@ -335,7 +337,9 @@ impl TrustStore {
     pub fn load(path: &Path) -> Result<Self, TrustError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
             Err(source) => return Err(TrustError::Io { path: path.into(), source }),
         };
         let file: TrustFile = toml::from_str(&text)
@@ -392,7 +396,11 @@ mod tests {
         (sign(&fixtures::artifact("dev.example.t", "1.0.0", "t"), &key), trust)
     }
 
-    fn verify(bytes: Vec<u8>, trust: &TrustStore, unsigned: Unsigned) -> Result<SignedArtifact, String> {
+    fn verify(
+        bytes: Vec<u8>,
+        trust: &TrustStore,
+        unsigned: Unsigned,
+    ) -> Result<SignedArtifact, String> {
         let artifact = Artifact::parse(bytes).map_err(|e| e.to_string())?;
         SignedArtifact::verify(artifact, trust, unsigned).map_err(|e| e.to_string())
     }

@@ -22,12 +22,7 @@ impl Parse for Function {
         if !input.peek(syn::token::Brace) {
             return Err(input.error("a tool needs a function body"));
         }
-        Ok(Self {
-            attributes,
-            visibility,
-            signature,
-            body: input.parse()?,
-        })
+        Ok(Self { attributes, visibility, signature, body: input.parse()? })
     }
 }
 
@@ -35,11 +30,7 @@ impl Function {
     /// Reads an item; the error is a finished expansion: the item as it was plus one diagnostic.
     pub fn from_item(item: TokenStream) -> Result<Self, TokenStream> {
         syn::parse2(item.clone()).map_err(|error| {
-            let error = match syn::parse2::<Item>(item.clone())
-                .ok()
-                .as_ref()
-                .and_then(kind)
-            {
+            let error = match syn::parse2::<Item>(item.clone()).ok().as_ref().and_then(kind) {
                 Some((kind, span)) => syn::Error::new(
                     span,
                     format!("`#[kami_tool]` goes on a function, not on {kind}"),
@@ -58,15 +49,9 @@ fn kind(item: &Item) -> Option<(&'static str, Span)> {
         Item::Struct(item) => ("a struct", &item.struct_token),
         Item::Enum(item) => ("an enum", &item.enum_token),
         Item::Union(item) => ("a union", &item.union_token),
-        Item::Impl(item) => (
-            "an impl block: mark a free function instead",
-            &item.impl_token,
-        ),
+        Item::Impl(item) => ("an impl block: mark a free function instead", &item.impl_token),
         Item::Trait(item) => ("a trait", &item.trait_token),
-        Item::Mod(item) => (
-            "a module: mark each function in it instead",
-            &item.mod_token,
-        ),
+        Item::Mod(item) => ("a module: mark each function in it instead", &item.mod_token),
         Item::Const(item) => ("a constant", &item.const_token),
         Item::Static(item) => ("a static", &item.static_token),
         Item::Type(item) => ("a type alias", &item.type_token),

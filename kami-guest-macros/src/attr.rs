@@ -28,15 +28,8 @@ pub struct Hint {
     pub span: Span,
 }
 
-const KEYS: [&str; 7] = [
-    "name",
-    "title",
-    "read_only",
-    "destructive",
-    "idempotent",
-    "open_world",
-    "crate",
-];
+const KEYS: [&str; 7] =
+    ["name", "title", "read_only", "destructive", "idempotent", "open_world", "crate"];
 
 impl ToolAttributes {
     /// Reads all entries and reports every one that is wrong.
@@ -72,9 +65,7 @@ impl ToolAttributes {
 
     /// The path under which the generated code finds the SDK.
     pub fn kami(&self) -> Path {
-        self.krate
-            .clone()
-            .unwrap_or_else(|| parse_quote!(::kami_guest))
+        self.krate.clone().unwrap_or_else(|| parse_quote!(::kami_guest))
     }
 }
 
@@ -140,20 +131,14 @@ impl ParameterAttributes {
 
     fn kami(&mut self, attribute: &Attribute) -> syn::Result<()> {
         let Meta::List(list) = &attribute.meta else {
-            return Err(syn::Error::new_spanned(
-                attribute,
-                "write `#[kami(default = VALUE)]`",
-            ));
+            return Err(syn::Error::new_spanned(attribute, "write `#[kami(default = VALUE)]`"));
         };
         for entry in entries(list.tokens.clone())? {
             if entry.key != "default" {
                 return Err(entry.unknown(&["default"]));
             }
             if self.default.is_some() {
-                return Err(syn::Error::new(
-                    entry.key.span(),
-                    "`default` is given twice",
-                ));
+                return Err(syn::Error::new(entry.key.span(), "`default` is given twice"));
             }
             let value = entry.value.clone().ok_or_else(|| {
                 syn::Error::new(
@@ -169,9 +154,7 @@ impl ParameterAttributes {
 
 /// Whether the attributes that the macros of this crate consume include this one.
 pub fn is_consumed(attribute: &Attribute) -> bool {
-    ["doc", "serde", "schemars", "kami"]
-        .iter()
-        .any(|name| attribute.path().is_ident(name))
+    ["doc", "serde", "schemars", "kami"].iter().any(|name| attribute.path().is_ident(name))
 }
 
 /// Whether the key stands at the top level of a list attribute.
@@ -205,10 +188,7 @@ impl Parse for Entry {
 impl Entry {
     fn string(&self, what: &str) -> syn::Result<LitStr> {
         match &self.value {
-            Some(Expr::Lit(ExprLit {
-                lit: Lit::Str(string),
-                ..
-            })) => Ok(string.clone()),
+            Some(Expr::Lit(ExprLit { lit: Lit::Str(string), .. })) => Ok(string.clone()),
             _ => Err(self.wrong(&format!("`{0}` is {what}: write `{0} = \"...\"`", self.key))),
         }
     }
@@ -217,17 +197,13 @@ impl Entry {
         let span = self.key.span();
         match &self.value {
             None => Ok(Hint { value: true, span }),
-            Some(Expr::Lit(ExprLit {
-                lit: Lit::Bool(boolean),
-                ..
-            })) => Ok(Hint {
-                value: boolean.value,
-                span,
-            }),
-            Some(_) => Err(self.wrong(&format!(
-                "`{0}` is a boolean: write `{0}` or `{0} = false`",
-                self.key
-            ))),
+            Some(Expr::Lit(ExprLit { lit: Lit::Bool(boolean), .. })) => {
+                Ok(Hint { value: boolean.value, span })
+            }
+            Some(_) => {
+                Err(self
+                    .wrong(&format!("`{0}` is a boolean: write `{0}` or `{0} = false`", self.key)))
+            }
         }
     }
 

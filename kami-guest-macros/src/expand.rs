@@ -82,10 +82,7 @@ fn missing_docs_nudge(function: &Function, tool: &Tool) -> Option<TokenStream> {
     if !tool.docs.is_empty() {
         return None;
     }
-    let allowed = function
-        .attributes
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("allow"));
+    let allowed = function.attributes.iter().filter(|attribute| attribute.path().is_ident("allow"));
     let note = format!(
         "a model decides by the description whether to call `{}`: write a doc comment above it",
         tool.name
@@ -110,36 +107,25 @@ fn takes(tool: &Tool) -> TokenStream {
     let private = private(tool);
     let serde = path_string(&tool.kami, "__private::serde");
     let schemars = path_string(&tool.kami, "__private::schemars");
-    let flattened = tool
-        .parameters
-        .iter()
-        .any(|parameter| parameter.attributes.flattened);
+    let flattened = tool.parameters.iter().any(|parameter| parameter.attributes.flattened);
     let strict = (!flattened).then(|| quote!(#[serde(deny_unknown_fields)]));
-    let fields = tool
-        .parameters
-        .iter()
-        .enumerate()
-        .map(|(index, parameter)| {
-            let Parameter {
-                name,
-                ty,
-                attributes,
-            } = parameter;
-            let docs = (!attributes.docs.is_empty()).then(|| {
-                let description = description(&attributes.docs);
-                quote!(#[doc = #description])
-            });
-            let passed_on = &attributes.field;
-            let default = attributes.default.as_ref().map(|_| {
-                let function = default_function(index).to_string();
-                quote!(#[serde(default = #function)])
-            });
-            let ty = match attributes.shape() {
-                true => ty.to_token_stream(),
-                false => type_parameter(index).to_token_stream(),
-            };
-            quote!(#docs #(#passed_on)* #default #name: #ty)
+    let fields = tool.parameters.iter().enumerate().map(|(index, parameter)| {
+        let Parameter { name, ty, attributes } = parameter;
+        let docs = (!attributes.docs.is_empty()).then(|| {
+            let description = description(&attributes.docs);
+            quote!(#[doc = #description])
         });
+        let passed_on = &attributes.field;
+        let default = attributes.default.as_ref().map(|_| {
+            let function = default_function(index).to_string();
+            quote!(#[serde(default = #function)])
+        });
+        let ty = match attributes.shape() {
+            true => ty.to_token_stream(),
+            false => type_parameter(index).to_token_stream(),
+        };
+        quote!(#docs #(#passed_on)* #default #name: #ty)
+    });
     let defaults = tool
         .parameters
         .iter()
@@ -200,9 +186,7 @@ fn default_value(index: usize, parameter: &Parameter) -> Option<TokenStream> {
     let ty = &parameter.ty;
     // A literal's type is known to be `&str`; converting it spares the user a `.into()`.
     let value = match value {
-        Expr::Lit(ExprLit {
-            lit: Lit::Str(_), ..
-        }) => quote!(::core::convert::Into::into(#value)),
+        Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => quote!(::core::convert::Into::into(#value)),
         _ => value.to_token_stream(),
     };
     Some(quote!(fn #function() -> #ty { #value }))
@@ -250,14 +234,9 @@ fn spans_of_result(output: &Type) -> (Span, Span) {
 fn call(function: &Function, tool: &Tool) -> TokenStream {
     let private = private(tool);
     let target = &function.signature.ident;
-    let names: Vec<_> = tool
-        .parameters
-        .iter()
-        .map(|parameter| &parameter.name)
-        .collect();
-    let locals: Vec<_> = (0..names.len())
-        .map(|index| format_ident!("__kami_argument_{index}"))
-        .collect();
+    let names: Vec<_> = tool.parameters.iter().map(|parameter| &parameter.name).collect();
+    let locals: Vec<_> =
+        (0..names.len()).map(|index| format_ident!("__kami_argument_{index}")).collect();
     let pattern = match sole(tool) {
         Some(_) => quote!(#(#locals)*),
         None => quote!(__KamiArguments { #(#names: #locals),* }),
@@ -303,10 +282,9 @@ fn description(docs: &[Attribute]) -> TokenStream {
             continue;
         };
         match &doc.value {
-            Expr::Lit(ExprLit {
-                lit: Lit::Str(text),
-                ..
-            }) => lines.extend(comment_lines(&text.value())),
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+                lines.extend(comment_lines(&text.value()))
+            }
             computed => {
                 parts.push(dedent(&lines).to_token_stream());
                 parts.push(quote!("\n", #computed, "\n"));
@@ -327,10 +305,7 @@ fn comment_lines(comment: &str) -> Vec<String> {
     let mut lines: Vec<&str> = comment.split('\n').collect();
     if let [first, rest @ ..] = lines.as_mut_slice() {
         let written = rest.iter().filter(|line| !line.trim().is_empty());
-        if written
-            .clone()
-            .all(|line| line.trim_start().starts_with('*'))
-        {
+        if written.clone().all(|line| line.trim_start().starts_with('*')) {
             for line in rest.iter_mut() {
                 *line = line.trim_start().trim_start_matches('*');
             }

@@ -9,12 +9,7 @@ use crate::attr::is_consumed;
 
 /// The function as rustc takes it: without the attributes that only the macro understands.
 pub fn function(function: &Function) -> TokenStream {
-    let Function {
-        attributes,
-        visibility,
-        signature,
-        body,
-    } = function;
+    let Function { attributes, visibility, signature, body } = function;
     let mut signature = signature.clone();
     for input in &mut signature.inputs {
         let attributes = match input {

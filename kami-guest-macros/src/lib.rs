@@ -82,9 +82,5 @@ pub fn kami_tool(attributes: TokenStream, item: TokenStream) -> TokenStream {
 /// `#[kami_type(crate = "path")]` says where `kami_guest` is, if it was renamed.
 #[proc_macro_attribute]
 pub fn kami_type(attributes: TokenStream, item: TokenStream) -> TokenStream {
-    tool_type::expand(
-        attributes.into(),
-        parse_macro_input!(item as tool_type::AnyItem),
-    )
-    .into()
+    tool_type::expand(attributes.into(), parse_macro_input!(item as tool_type::AnyItem)).into()
 }

@@ -95,22 +95,14 @@ fn check_signature(signature: &Signature, mistakes: &mut Mistakes) {
         );
     }
     if let Some(token) = &signature.unsafety {
-        mistakes.add(
-            token.span,
-            "a tool can't be `unsafe`: the model that calls it keeps no promises",
-        );
+        mistakes
+            .add(token.span, "a tool can't be `unsafe`: the model that calls it keeps no promises");
     }
     if let Some(abi) = &signature.abi {
-        mistakes.add(
-            abi.extern_token.span,
-            "a tool has no `extern` ABI: `kami_guest` exports it",
-        );
+        mistakes.add(abi.extern_token.span, "a tool has no `extern` ABI: `kami_guest` exports it");
     }
     if let Some(variadic) = &signature.variadic {
-        mistakes.add(
-            variadic.dots.span(),
-            "a tool can't be variadic: take a `Vec<T>`",
-        );
+        mistakes.add(variadic.dots.span(), "a tool can't be variadic: take a `Vec<T>`");
     }
     if !signature.generics.params.is_empty() {
         mistakes.add(

@@ -37,10 +37,7 @@ pub trait Wrapper {
 impl<T: DeserializeOwned + JsonSchema> Takes<T> {
     /// The arguments are the fields of `T`.
     pub fn all() -> Self {
-        Self {
-            read: |json| serde_json::from_str(json),
-            input_schema: input_schema::<T>,
-        }
+        Self { read: |json| serde_json::from_str(json), input_schema: input_schema::<T> }
     }
 
     /// The arguments are the fields of `T` if that is a struct, else its wrapper's one field.
@@ -84,11 +81,8 @@ fn explain(json: &str, error: &serde_json::Error) -> Error {
 
 /// How many bytes come before a position, where `column` counts bytes from 1.
 fn offset(json: &str, line: usize, column: usize) -> usize {
-    let line_start: usize = json
-        .split_inclusive('\n')
-        .take(line.saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let line_start: usize =
+        json.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     line_start.saturating_add(column).min(json.len())
 }
 
@@ -127,21 +121,14 @@ fn path_at(json: &str, offset: usize) -> String {
             (b',', Some(Level::Array { index })) => *index = index.map(|index| index + 1),
             (_, innermost) => {
                 match innermost {
-                    Some(Level::Object {
-                        key: key @ None, ..
-                    }) => {
+                    Some(Level::Object { key: key @ None, .. }) => {
                         *key = json.get(start + 1..at.saturating_sub(1));
                     }
-                    Some(Level::Array {
-                        index: index @ None,
-                    }) => *index = Some(0),
+                    Some(Level::Array { index: index @ None }) => *index = Some(0),
                     _ => {}
                 }
                 match byte {
-                    b'{' => levels.push(Level::Object {
-                        key: None,
-                        entered: false,
-                    }),
+                    b'{' => levels.push(Level::Object { key: None, entered: false }),
                     b'[' => levels.push(Level::Array { index: None }),
                     _ => {}
                 }
@@ -152,10 +139,7 @@ fn path_at(json: &str, offset: usize) -> String {
     let mut path = String::new();
     for level in levels {
         match level {
-            Level::Object {
-                key: Some(key),
-                entered: true,
-            } => {
+            Level::Object { key: Some(key), entered: true } => {
                 if !path.is_empty() {
                     path.push('.');
                 }

@@ -155,10 +155,7 @@ impl Content {
 
 impl Media {
     fn new(data: impl Into<Vec<u8>>, mime_type: impl Into<String>) -> Self {
-        Self {
-            data: data.into(),
-            mime_type: mime_type.into(),
-        }
+        Self { data: data.into(), mime_type: mime_type.into() }
     }
 }
 
@@ -180,11 +177,7 @@ impl Resource {
     }
 
     fn new(uri: impl Into<String>, body: ResourceBody) -> Self {
-        Self {
-            uri: uri.into(),
-            mime_type: None,
-            body,
-        }
+        Self { uri: uri.into(), mime_type: None, body }
     }
 }
 
@@ -228,10 +221,7 @@ impl ResourceLink {
 
 impl From<Body> for Content {
     fn from(body: Body) -> Self {
-        Self {
-            body,
-            annotations: Annotations::default(),
-        }
+        Self { body, annotations: Annotations::default() }
     }
 }
 

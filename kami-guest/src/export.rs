@@ -82,14 +82,12 @@ impl From<Body> for types::ContentBody {
     fn from(body: Body) -> Self {
         match body {
             Body::Text(text) => Self::Text(text),
-            Body::Image(media) => Self::Image(types::Media {
-                data: media.data,
-                mime_type: media.mime_type,
-            }),
-            Body::Audio(media) => Self::Audio(types::Media {
-                data: media.data,
-                mime_type: media.mime_type,
-            }),
+            Body::Image(media) => {
+                Self::Image(types::Media { data: media.data, mime_type: media.mime_type })
+            }
+            Body::Audio(media) => {
+                Self::Audio(types::Media { data: media.data, mime_type: media.mime_type })
+            }
             Body::Resource(resource) => Self::Resource(types::ResourceContents {
                 uri: resource.uri,
                 mime_type: resource.mime_type,

@@ -45,10 +45,7 @@ pub struct Json<T> {
 impl<T> Json<T> {
     /// The value as structured content, and as JSON text for a client that knows only text.
     pub fn new(value: T) -> Self {
-        Self {
-            value,
-            content: None,
-        }
+        Self { value, content: None }
     }
 
     /// Replaces the JSON text.
@@ -125,10 +122,7 @@ pub struct Success<T> {
 
 impl<T> Success<T> {
     fn unstructured(reply: fn(T) -> Result<Reply, Error>) -> Self {
-        Self {
-            reply,
-            output_schema: || None,
-        }
+        Self { reply, output_schema: || None }
     }
 }
 
@@ -265,28 +259,15 @@ impl<T> Structured<T> for Probe<T> {}
 
 impl Reply {
     fn content(content: impl IntoIterator<Item = Content>) -> Self {
-        Self {
-            content: content.into_iter().collect(),
-            structured: None,
-        }
+        Self { content: content.into_iter().collect(), structured: None }
     }
 }
 
 /// The value as structured content, and as text.
 fn structured(value: &impl Serialize, is_object: bool) -> Result<Reply, Error> {
     let text = serde_json::to_string(value).map_err(|error| {
-        Error::new(
-            ErrorKind::Failed,
-            format_args!("the result can't be written as JSON: {error}"),
-        )
+        Error::new(ErrorKind::Failed, format_args!("the result can't be written as JSON: {error}"))
     })?;
-    let structured = if is_object {
-        text.clone()
-    } else {
-        format!("{{\"result\":{text}}}")
-    };
-    Ok(Reply {
-        content: vec![Content::text(text)],
-        structured: Some(structured),
-    })
+    let structured = if is_object { text.clone() } else { format!("{{\"result\":{text}}}") };
+    Ok(Reply { content: vec![Content::text(text)], structured: Some(structured) })
 }

@@ -143,10 +143,7 @@ fn shape(schema: &Value, definitions: Option<&Value>) -> Shape {
         };
     }
     let alternatives = schema["oneOf"].as_array().or(schema["anyOf"].as_array());
-    let shapes = alternatives
-        .into_iter()
-        .flatten()
-        .map(|schema| shape(schema, definitions));
+    let shapes = alternatives.into_iter().flatten().map(|schema| shape(schema, definitions));
     shapes
         .reduce(|all, one| match (all, one) {
             (Shape::Object, Shape::Object) => Shape::Object,
@@ -164,9 +161,7 @@ fn is_externally_tagged(schema: &Value) -> bool {
             let is_keyed = variant["additionalProperties"] == false
                 && variant["properties"].as_object().is_some_and(|properties| {
                     properties.len() == 1
-                        && properties
-                            .values()
-                            .all(|value| value.get("const").is_none())
+                        && properties.values().all(|value| value.get("const").is_none())
                 });
             is_name || is_keyed
         })

@@ -91,10 +91,7 @@ impl std::error::Error for Error {}
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Display) -> Self {
-        Self {
-            kind,
-            message: message.to_string(),
-        }
+        Self { kind, message: message.to_string() }
     }
 }
 
@@ -107,10 +104,7 @@ pub fn describe() -> Value {
 
 /// Runs the tool of that name on a JSON object.
 pub fn call(name: &str, arguments: &str) -> Outcome {
-    match inventory::iter::<Tool>
-        .into_iter()
-        .find(|tool| tool.name == name)
-    {
+    match inventory::iter::<Tool>.into_iter().find(|tool| tool.name == name) {
         Some(tool) => (tool.call)(&Call { arguments }),
         None => Outcome::Error(Error::new(
             ErrorKind::NotFound,

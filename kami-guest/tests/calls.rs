@@ -64,11 +64,7 @@ fn measure(
         Unit::Pixel => "px".to_owned(),
         Unit::Custom(factor) => factor.to_string(),
     };
-    format!(
-        "{} {} {unit} {scale:?} {digits}",
-        image.name,
-        image.sizes.len()
-    )
+    format!("{} {} {unit} {scale:?} {digits}", image.name, image.sizes.len())
 }
 
 /// Nothing.
@@ -84,10 +80,7 @@ fn number() -> u32 {
 /// A struct.
 #[kami_tool]
 fn structure() -> Size {
-    Size {
-        width: 1,
-        height: 2,
-    }
+    Size { width: 1, height: 2 }
 }
 
 /// A map.
@@ -99,43 +92,25 @@ fn map() -> BTreeMap<String, u8> {
 /// An optional struct.
 #[kami_tool]
 fn optional(some: bool) -> Option<Size> {
-    some.then_some(Size {
-        width: 1,
-        height: 2,
-    })
+    some.then_some(Size { width: 1, height: 2 })
 }
 
 /// An enum of objects with a tag.
 #[kami_tool]
 fn tagged(circle: bool) -> Shape {
-    if circle {
-        Shape::Circle { radius: 1.0 }
-    } else {
-        Shape::Nothing
-    }
+    if circle { Shape::Circle { radius: 1.0 } } else { Shape::Nothing }
 }
 
 /// An enum of objects with a key.
 #[kami_tool]
 fn keyed(size: bool) -> Keyed {
-    if size {
-        Keyed::Size(Size {
-            width: 1,
-            height: 2,
-        })
-    } else {
-        Keyed::Width(1)
-    }
+    if size { Keyed::Size(Size { width: 1, height: 2 }) } else { Keyed::Width(1) }
 }
 
 /// An enum of mixed variants.
 #[kami_tool]
 fn mixed(pixel: bool) -> Unit {
-    if pixel {
-        Unit::Pixel
-    } else {
-        Unit::Custom(0.5)
-    }
+    if pixel { Unit::Pixel } else { Unit::Custom(0.5) }
 }
 
 /// Any JSON.
@@ -153,11 +128,7 @@ fn quoted() -> Json<String> {
 /// Structured content with a picture.
 #[kami_tool]
 fn pictured() -> Json<Size> {
-    Json::new(Size {
-        width: 1,
-        height: 1,
-    })
-    .content([Content::image([1], "image/png")])
+    Json::new(Size { width: 1, height: 1 }).content([Content::image([1], "image/png")])
 }
 
 /// Several contents.
@@ -181,8 +152,7 @@ fn unwritable() -> BTreeMap<Vec<u8>, u8> {
 /// A function that a test calls as it is.
 #[kami_tool]
 fn plain(a: i64, b: Option<i64>) -> Result<i64, String> {
-    a.checked_add(b.unwrap_or_default())
-        .ok_or_else(|| "too large".into())
+    a.checked_add(b.unwrap_or_default()).ok_or_else(|| "too large".into())
 }
 
 #[test]
@@ -214,10 +184,7 @@ fn wrong_arguments_are_told_where_and_what() {
         json!({"image": 5, "unit": "pixel"}),
         "`image`: invalid type: integer `5`, expected struct Image",
     );
-    check(
-        json!({"image": {"name": "a"}, "unit": "pixel"}),
-        "`image`: missing field `sizes`",
-    );
+    check(json!({"image": {"name": "a"}, "unit": "pixel"}), "`image`: missing field `sizes`");
     check(
         json!({"image": {"name": "a", "sizes": [{"width": 1, "height": 2}, {"width": 1, "height": -2}]}}),
         "`image.sizes[1].height`: invalid value: integer `-2`, expected u32",
@@ -269,10 +236,7 @@ fn results_are_structured_as_their_schema_says() {
         if let Some(required) = schema["required"].as_array() {
             assert_eq!(schema["type"], "object", "{tool}");
             for key in required {
-                assert!(
-                    !structured[key.as_str().unwrap()].is_null(),
-                    "{tool}: {key}"
-                );
+                assert!(!structured[key.as_str().unwrap()].is_null(), "{tool}: {key}");
             }
         }
     };
@@ -282,12 +246,7 @@ fn results_are_structured_as_their_schema_says() {
     check("number", json!({}), "5", json!({"result": 5}));
     check("structure", json!({}), size_text, size.clone());
     check("map", json!({}), r#"{"a":1}"#, json!({"a": 1}));
-    check(
-        "optional",
-        json!({"some": true}),
-        size_text,
-        json!({"result": size}),
-    );
+    check("optional", json!({"some": true}), size_text, json!({"result": size}));
     check(
         "tagged",
         json!({"circle": true}),
@@ -306,36 +265,16 @@ fn results_are_structured_as_their_schema_says() {
         r#"{"Size":{"width":1,"height":2}}"#,
         json!({"result": {"Size": size}}),
     );
-    check(
-        "keyed",
-        json!({"size": false}),
-        r#"{"Width":1}"#,
-        json!({"result": {"Width": 1}}),
-    );
-    check(
-        "mixed",
-        json!({"pixel": true}),
-        r#""pixel""#,
-        json!({"result": "pixel"}),
-    );
+    check("keyed", json!({"size": false}), r#"{"Width":1}"#, json!({"result": {"Width": 1}}));
+    check("mixed", json!({"pixel": true}), r#""pixel""#, json!({"result": "pixel"}));
     check(
         "mixed",
         json!({"pixel": false}),
         r#"{"custom":0.5}"#,
         json!({"result": {"custom": 0.5}}),
     );
-    check(
-        "any",
-        json!({"object": true}),
-        r#"{"a":1}"#,
-        json!({"a": 1}),
-    );
-    check(
-        "any",
-        json!({"object": false}),
-        "[1]",
-        json!({"result": [1]}),
-    );
+    check("any", json!({"object": true}), r#"{"a":1}"#, json!({"a": 1}));
+    check("any", json!({"object": false}), "[1]", json!({"result": [1]}));
     check("quoted", json!({}), r#""text""#, json!({"result": "text"}));
     check("contents", json!({}), "one\ntwo", Value::Null);
     assert_eq!(
@@ -346,11 +285,7 @@ fn results_are_structured_as_their_schema_says() {
 
 #[test]
 fn content_takes_the_place_of_the_json_text() {
-    let Reply {
-        content,
-        structured,
-        ..
-    } = call("pictured", json!({})).unwrap();
+    let Reply { content, structured, .. } = call("pictured", json!({})).unwrap();
     assert_eq!(content, [Content::image([1], "image/png")]);
     assert_eq!(structured, Some(json!({"width": 1, "height": 1})));
 }
@@ -365,8 +300,5 @@ fn an_error_is_the_text_with_its_causes() {
 #[test]
 fn what_is_not_json_is_an_error() {
     let error = call("unwritable", json!({})).unwrap_err();
-    assert_eq!(
-        error.message,
-        "the result can't be written as JSON: key must be a string"
-    );
+    assert_eq!(error.message, "the result can't be written as JSON: key must be a string");
 }

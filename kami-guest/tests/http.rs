@@ -19,12 +19,9 @@ fn serve(answer: impl FnOnce(&str) -> String + Send + 'static) -> String {
         while !request.ends_with("\r\n\r\n") {
             reader.read_line(&mut request).unwrap();
         }
-        let length = request.lines().find_map(|line| {
-            line.to_lowercase()
-                .strip_prefix("content-length: ")?
-                .parse()
-                .ok()
-        });
+        let length = request
+            .lines()
+            .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         let mut body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut body).unwrap();
         request.push_str(std::str::from_utf8(&body).unwrap());
@@ -35,19 +32,13 @@ fn serve(answer: impl FnOnce(&str) -> String + Send + 'static) -> String {
 }
 
 fn ok(body: &str) -> String {
-    format!(
-        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nX-Kind: test\r\n\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nX-Kind: test\r\n\r\n{body}", body.len())
 }
 
 #[test]
 fn a_response_comes_whole() {
     let url = serve(ok) + "/a?b=c#d";
-    let response = Request::get(&url)
-        .header("accept", "text/plain")
-        .send()
-        .unwrap();
+    let response = Request::get(&url).header("accept", "text/plain").send().unwrap();
     assert_eq!(response.status(), 200);
     assert!(response.is_success());
     assert_eq!(response.url(), url);
@@ -69,10 +60,7 @@ fn a_body_is_sent() {
 fn redirects_and_failures_are_responses() {
     let redirect = "HTTP/1.1 302 Found\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n";
     let response = Request::get(serve(|_| redirect.into())).send().unwrap();
-    assert_eq!(
-        (response.status(), response.header("Location")),
-        (302, Some("/b"))
-    );
+    assert_eq!((response.status(), response.header("Location")), (302, Some("/b")));
     let missing = "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nno";
     let response = Request::post(serve(|_| missing.into())).send().unwrap();
     assert_eq!((response.status(), response.text().as_ref()), (404, "no"));
@@ -81,17 +69,11 @@ fn redirects_and_failures_are_responses() {
 #[test]
 fn a_body_may_be_as_long_as_allowed_and_no_longer() {
     let url = serve(|_| ok("12345"));
-    assert_eq!(
-        Request::get(url).max_bytes(5).send().unwrap().bytes(),
-        b"12345"
-    );
+    assert_eq!(Request::get(url).max_bytes(5).send().unwrap().bytes(), b"12345");
     let url = serve(|_| ok("123456"));
     let error = Request::get(&url).max_bytes(5).send().unwrap_err();
     let host = url.trim_start_matches("http://");
-    assert_eq!(
-        error.to_string(),
-        format!("{host} answered with more than 5 bytes")
-    );
+    assert_eq!(error.to_string(), format!("{host} answered with more than 5 bytes"));
 }
 
 #[test]
@@ -107,18 +89,9 @@ fn a_silent_server_times_out() {
 #[test]
 fn what_cannot_be_sent_is_told_why() {
     let error = Request::get("example.com").send().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`example.com`: a URL starts with `http://` or `https://`"
-    );
-    let error = Request::get("http://127.0.0.1:1/")
-        .header("a b", "c")
-        .send()
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the header `a b` is malformed or can't be set"
-    );
+    assert_eq!(error.to_string(), "`example.com`: a URL starts with `http://` or `https://`");
+    let error = Request::get("http://127.0.0.1:1/").header("a b", "c").send().unwrap_err();
+    assert_eq!(error.to_string(), "the header `a b` is malformed or can't be set");
     let error = Request::get("http://127.0.0.1:1/").send().unwrap_err();
     assert!(matches!(error, Error::Failed { .. }), "{error:?}");
 }

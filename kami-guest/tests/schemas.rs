@@ -43,13 +43,7 @@ struct Node {
 /// Searches.
 ///
 /// Give at least one word.
-#[kami_tool(
-    title = "Search",
-    read_only,
-    idempotent,
-    open_world = false,
-    destructive = false
-)]
+#[kami_tool(title = "Search", read_only, idempotent, open_world = false, destructive = false)]
 #[expect(clippy::too_many_arguments, reason = "shows every kind of argument")]
 fn search(
     /// The words, as a query.
@@ -224,42 +218,25 @@ fn a_flattened_parameter_lifts_strictness() {
 fn only_recursive_types_are_referred_to() {
     let schema = input("tree");
     let node = &schema["properties"]["root"];
-    assert_eq!(
-        node["properties"]["children"]["items"],
-        json!({"$ref": "#/$defs/Node"})
-    );
-    assert_eq!(
-        schema["$defs"]["Node"]["required"],
-        json!(["label", "children"])
-    );
-    assert_eq!(
-        output("tree")["$defs"]["Node"]["required"],
-        json!(["label", "children"])
-    );
+    assert_eq!(node["properties"]["children"]["items"], json!({"$ref": "#/$defs/Node"}));
+    assert_eq!(schema["$defs"]["Node"]["required"], json!(["label", "children"]));
+    assert_eq!(output("tree")["$defs"]["Node"]["required"], json!(["label", "children"]));
 }
 
 #[test]
 fn an_output_schema_is_that_of_an_object() {
     assert_eq!(output("whole")["required"], json!(["from", "to"]));
     assert_eq!(output("part")["required"], json!(["result"]));
-    assert_eq!(
-        output("map")["additionalProperties"],
-        json!({"type": "string"})
-    );
+    assert_eq!(output("map")["additionalProperties"], json!({"type": "string"}));
     assert_eq!(output("open"), Value::Null);
 }
 
 #[test]
 fn schemas_carry_no_noise() {
     let tools = kami_guest::testing::describe().to_string();
-    for noise in [
-        "\"$schema\"",
-        "\"uint",
-        "\"int",
-        "\"float\"",
-        "\"double\"",
-        "\"title\":\"Years\"",
-    ] {
+    for noise in
+        ["\"$schema\"", "\"uint", "\"int", "\"float\"", "\"double\"", "\"title\":\"Years\""]
+    {
         // `"integer"` is a type, not a format.
         let tools = tools.replace("\"integer\"", "");
         assert!(!tools.contains(noise), "{noise} in {tools}");

@@ -83,7 +83,8 @@ fn find(name: &str, settings: &Settings) -> anyhow::Result<Artifact> {
 }
 
 fn wit(artifact: &Artifact) -> anyhow::Result<String> {
-    let decoded = wit_component::decode(artifact.component().bytes()).context("reading the interface")?;
+    let decoded =
+        wit_component::decode(artifact.component().bytes()).context("reading the interface")?;
     let mut printer = wit_component::WitPrinter::default();
     printer.print(decoded.resolve(), decoded.package(), &[]).context("printing the interface")?;
     Ok(printer.output.to_string())
@@ -96,12 +97,15 @@ fn tell(
 ) -> anyhow::Result<()> {
     let manifest = artifact.manifest();
     let package = &manifest.package;
-    let line = |subject: &str, text: &str| shell.data(format_args!("{subject:>12} {}", printable(text)));
+    let line =
+        |subject: &str, text: &str| shell.data(format_args!("{subject:>12} {}", printable(text)));
     line("id", package.id.as_str())?;
     line("version", &package.version.to_string())?;
     line("digest", &artifact.digest().to_string())?;
     line("size", &summary::size(artifact.bytes().len()))?;
-    for (subject, text) in [("title", &package.title), ("about", &package.description), ("license", &package.license)] {
+    for (subject, text) in
+        [("title", &package.title), ("about", &package.description), ("license", &package.license)]
+    {
         if let Some(text) = text {
             line(subject, text)?;
         }
@@ -123,14 +127,17 @@ fn tell(
         for text in tool.description.lines() {
             line("", text)?;
         }
-        let properties = tool.input_schema.get("properties").and_then(|properties| properties.as_object());
+        let properties =
+            tool.input_schema.get("properties").and_then(|properties| properties.as_object());
         for (name, schema) in properties.into_iter().flatten() {
-            let about = schema.get("description").and_then(|about| about.as_str()).unwrap_or_default();
+            let about =
+                schema.get("description").and_then(|about| about.as_str()).unwrap_or_default();
             line("", &format!("  {name}: {about}"))?;
         }
     }
     let built = &manifest.provenance;
-    let compiler = built.compiler.as_deref().map(|compiler| format!(", {compiler}")).unwrap_or_default();
+    let compiler =
+        built.compiler.as_deref().map(|compiler| format!(", {compiler}")).unwrap_or_default();
     line("built by", &format!("{}{compiler}", built.builder))?;
     Ok(())
 }

@@ -65,7 +65,8 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let installed = registry.install(&signed, &grant, &options)?;
     let package = &installed.package.manifest.package;
     let replaced = installed.replaced.as_ref().map(ToString::to_string);
-    let tools: Vec<&str> = installed.package.manifest.tools.iter().map(|tool| tool.name.as_str()).collect();
+    let tools: Vec<&str> =
+        installed.package.manifest.tools.iter().map(|tool| tool.name.as_str()).collect();
     if args.json {
         shell.json(&Line {
             id: package.id.as_str(),
@@ -76,7 +77,10 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         })?;
     } else {
         let instead = replaced.map(|version| format!(" instead of {version}")).unwrap_or_default();
-        shell.status("Installed", format_args!("{} {}{instead}: {}", package.id, package.version, tools.join(", ")));
+        shell.status(
+            "Installed",
+            format_args!("{} {}{instead}: {}", package.id, package.version, tools.join(", ")),
+        );
     }
     Ok(Exit::Success)
 }

@@ -35,9 +35,16 @@ struct Line<'a> {
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     let public = keys::make(&settings.data_dir, &args.name)?;
     let path = keys::path(&settings.data_dir, &args.name)?;
-    shell.status("Created", format_args!("{} (fingerprint {})", path.display(), public.fingerprint()));
+    shell.status(
+        "Created",
+        format_args!("{} (fingerprint {})", path.display(), public.fingerprint()),
+    );
     if args.json {
-        let line = Line { name: &args.name, public: public.to_string(), fingerprint: public.fingerprint() };
+        let line = Line {
+            name: &args.name,
+            public: public.to_string(),
+            fingerprint: public.fingerprint(),
+        };
         shell.json(&line)?;
     } else {
         shell.data(public)?;

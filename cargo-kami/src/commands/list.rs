@@ -44,7 +44,12 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     for entry in catalog.entries() {
         let package = &entry.package.manifest.package;
         let definition = entry.definition();
-        let words = [entry.wire_name.as_str(), package.id.as_str(), &definition.description, &package.tags.join(" ")];
+        let words = [
+            entry.wire_name.as_str(),
+            package.id.as_str(),
+            &definition.description,
+            &package.tags.join(" "),
+        ];
         if !words.iter().any(|text| text.to_lowercase().contains(&filter)) {
             continue;
         }
@@ -63,15 +68,25 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         } else {
             let about = definition.description.lines().next().unwrap_or_default();
             let signer = match signer {
-                Some(key) => trust.label(&key).unwrap_or("a key that is not trusted any more").to_owned(),
+                Some(key) => {
+                    trust.label(&key).unwrap_or("a key that is not trusted any more").to_owned()
+                }
                 None => "UNSIGNED".to_owned(),
             };
             let origin = format!("{} {} ({})", package.id, package.version, printable(&signer));
-            shell.data(format_args!("{:<24} {origin:<48} {}", entry.wire_name, printable(about)))?;
+            shell.data(format_args!(
+                "{:<24} {origin:<48} {}",
+                entry.wire_name,
+                printable(about)
+            ))?;
         }
     }
     if shown == 0 && !args.json {
-        shell.note(if filter.is_empty() { "no tool is installed" } else { "no installed tool matches" });
+        shell.note(if filter.is_empty() {
+            "no tool is installed"
+        } else {
+            "no installed tool matches"
+        });
     }
     Ok(Exit::Success)
 }

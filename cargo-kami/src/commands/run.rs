@@ -64,14 +64,20 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let arguments = arguments::read(&args.arguments, tool.definition())?;
     host::runtime()?.block_on(async {
         match host::call(tool, arguments, shell).await? {
-            Ok(report) => outcome::show(tool.definition().name.as_str(), &report, &args.output, shell),
+            Ok(report) => {
+                outcome::show(tool.definition().name.as_str(), &report, &args.output, shell)
+            }
             Err(exit) => Ok(exit),
         }
     })
 }
 
-fn pick<'a>(tools: &'a [Arc<VerifiedTool>], name: Option<&str>) -> anyhow::Result<&'a VerifiedTool> {
-    let names = || tools.iter().map(|tool| tool.definition().name.as_str()).collect::<Vec<_>>().join(", ");
+fn pick<'a>(
+    tools: &'a [Arc<VerifiedTool>],
+    name: Option<&str>,
+) -> anyhow::Result<&'a VerifiedTool> {
+    let names =
+        || tools.iter().map(|tool| tool.definition().name.as_str()).collect::<Vec<_>>().join(", ");
     match (name, tools) {
         (Some(name), tools) => {
             let found = tools.iter().find(|tool| tool.definition().name.as_str() == name);

@@ -47,7 +47,10 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let Status { version, data_dir, packages, tools, unsigned, trusted_keys } = status;
         shell.data(format_args!("{:>12} {version}", "version"))?;
         shell.data(format_args!("{:>12} {data_dir}", "data"))?;
-        shell.data(format_args!("{:>12} {packages}, with {tools} tools; {unsigned} unsigned", "packages"))?;
+        shell.data(format_args!(
+            "{:>12} {packages}, with {tools} tools; {unsigned} unsigned",
+            "packages"
+        ))?;
         shell.data(format_args!("{:>12} {trusted_keys}", "trusted keys"))?;
     }
     Ok(Exit::Success)

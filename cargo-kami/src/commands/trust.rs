@@ -60,7 +60,10 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         Action::Add { key, label } => {
             trust.add(*key, label);
             trust.save(&file)?;
-            shell.status("Trusted", format_args!("{} (fingerprint {})", printable(label), key.fingerprint()));
+            shell.status(
+                "Trusted",
+                format_args!("{} (fingerprint {})", printable(label), key.fingerprint()),
+            );
         }
         Action::Remove { key } => {
             if !trust.remove(key) {
@@ -76,7 +79,12 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
                 if *json {
                     shell.json(&line)?;
                 } else {
-                    shell.data(format_args!("{}  {}  {}", line.fingerprint, line.public, printable(label)))?;
+                    shell.data(format_args!(
+                        "{}  {}  {}",
+                        line.fingerprint,
+                        line.public,
+                        printable(label)
+                    ))?;
                 }
             }
         }

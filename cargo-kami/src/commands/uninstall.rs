@@ -39,7 +39,10 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             }
         };
         let removed = registry.uninstall(package.id())?;
-        shell.status("Uninstalled", format_args!("{} {}", removed.id(), removed.manifest.package.version));
+        shell.status(
+            "Uninstalled",
+            format_args!("{} {}", removed.id(), removed.manifest.package.version),
+        );
     }
     Ok(Exit::Success)
 }

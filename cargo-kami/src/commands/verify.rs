@@ -55,7 +55,9 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             None => verify_file(name, &trust),
         };
         let line = match verified {
-            Ok(signer) => Line { name: name.clone(), valid: true, signer: Some(signer), problem: None },
+            Ok(signer) => {
+                Line { name: name.clone(), valid: true, signer: Some(signer), problem: None }
+            }
             // One name alone fails as such, with its own code and advice.
             Err(error) if names.len() == 1 && !args.json => return Err(error),
             Err(error) => {
@@ -66,15 +68,23 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         };
         match (&line, args.json) {
             (line, true) => shell.json(line)?,
-            (Line { problem: Some(problem), .. }, _) => shell.mistake(format_args!("{name}: {problem}")),
+            (Line { problem: Some(problem), .. }, _) => {
+                shell.mistake(format_args!("{name}: {problem}"))
+            }
             (Line { signer, .. }, _) => {
-                shell.status("Verified", format_args!("{name}, {}", signer.as_deref().unwrap_or_default()));
+                shell.status(
+                    "Verified",
+                    format_args!("{name}, {}", signer.as_deref().unwrap_or_default()),
+                );
             }
         }
     }
     match invalid {
         0 => Ok(Exit::Success),
-        count => Err(Failure::new(Exit::Signature, format!("{count} of {} did not verify", names.len())).into()),
+        count => {
+            Err(Failure::new(Exit::Signature, format!("{count} of {} did not verify", names.len()))
+                .into())
+        }
     }
 }
 
@@ -93,9 +103,12 @@ fn verify_installed(
 
 fn verify_file(name: &str, trust: &TrustStore) -> anyhow::Result<String> {
     if !Path::new(name).exists() {
-        return Err(Failure::new(Exit::NotFound, format!("`{name}` is neither a file nor an installed id"))
-            .help("cargo kami list shows what is installed")
-            .into());
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("`{name}` is neither a file nor an installed id"),
+        )
+        .help("cargo kami list shows what is installed")
+        .into());
     }
     let artifact = source::read(Path::new(name))?;
     let signed = source::verify(artifact, trust, Unsigned::Refuse, name)?;

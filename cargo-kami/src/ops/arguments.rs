@@ -60,7 +60,9 @@ fn parse(text: &str) -> anyhow::Result<JsonObject> {
     let example = r#"the arguments are a JSON object, such as '{"name": "value"}'"#;
     match serde_json::from_str(text) {
         Ok(Value::Object(arguments)) => Ok(arguments),
-        Ok(_) => Err(Failure::new(Exit::Usage, "the input is JSON, but not an object").help(example).into()),
+        Ok(_) => Err(Failure::new(Exit::Usage, "the input is JSON, but not an object")
+            .help(example)
+            .into()),
         Err(error) => {
             let message = format!("the input is not JSON: {error}");
             Err(Failure::new(Exit::Usage, message).help(example).into())
@@ -106,7 +108,9 @@ impl<'a> Flags<'a> {
                 // A list is given one element a flag, or as JSON at once.
                 (Some(Value::Array(list)), Value::Array(more)) => list.extend(more),
                 (Some(_), _) => {
-                    return Err(Failure::new(Exit::Usage, format!("`{name}` is given twice")).into());
+                    return Err(
+                        Failure::new(Exit::Usage, format!("`{name}` is given twice")).into()
+                    );
                 }
                 (None, value) => {
                     arguments.insert(property.clone(), value);
@@ -117,7 +121,9 @@ impl<'a> Flags<'a> {
     }
 
     fn find(&self, flag: &str) -> anyhow::Result<(&'a String, &'a Value)> {
-        let found = self.properties().find(|(name, _)| spelled(name) == flag || format!("--{name}") == flag);
+        let found = self
+            .properties()
+            .find(|(name, _)| spelled(name) == flag || format!("--{name}") == flag);
         found.ok_or_else(|| {
             let message = format!("`{}` has no flag `{flag}`", self.tool.name);
             Failure::new(Exit::Usage, message).help(self.usage()).into()
@@ -137,7 +143,11 @@ impl<'a> Flags<'a> {
             format!("\n  {} <{}>{must}  {about}", spelled(name), kind.name())
         });
         let lines: String = lines.collect();
-        if lines.is_empty() { "it takes no arguments".to_owned() } else { format!("its flags are:{lines}") }
+        if lines.is_empty() {
+            "it takes no arguments".to_owned()
+        } else {
+            format!("its flags are:{lines}")
+        }
     }
 }
 
@@ -192,10 +202,14 @@ impl Kind {
 
     fn parse(&self, text: &str) -> Result<Value, &'static str> {
         match self {
-            Self::Boolean => text.parse().map(Value::Bool).map_err(|_| "`true` or `false` was expected"),
+            Self::Boolean => {
+                text.parse().map(Value::Bool).map_err(|_| "`true` or `false` was expected")
+            }
             Self::Integer => {
                 let signed = text.parse::<i64>().map(Value::from);
-                signed.or_else(|_| text.parse::<u64>().map(Value::from)).map_err(|_| "an integer was expected")
+                signed
+                    .or_else(|_| text.parse::<u64>().map(Value::from))
+                    .map_err(|_| "an integer was expected")
             }
             Self::Number => text
                 .parse()
@@ -217,7 +231,9 @@ impl Kind {
 fn resolve<'a>(mut schema: &'a Value, root: &'a JsonObject) -> &'a Value {
     for _ in 0..8 {
         let reference = schema.get("$ref").and_then(Value::as_str);
-        let target = reference.and_then(|path| path.strip_prefix("#/$defs/")).and_then(|name| root.get("$defs")?.get(name));
+        let target = reference
+            .and_then(|path| path.strip_prefix("#/$defs/"))
+            .and_then(|name| root.get("$defs")?.get(name));
         let some = schema.get("anyOf").and_then(Value::as_array).and_then(|options| {
             options.iter().find(|option| option.get("type") != Some(&Value::from("null")))
         });
@@ -263,8 +279,18 @@ mod tests {
     #[test]
     fn flags_take_the_types_of_the_schema() {
         let flags = [
-            "--url", "5", "--max-bytes=4096", "--verbose", "--tags", "x", "--tags", "y", "--mode", "a",
-            "--extra", r#"{"k": 1}"#,
+            "--url",
+            "5",
+            "--max-bytes=4096",
+            "--verbose",
+            "--tags",
+            "x",
+            "--tags",
+            "y",
+            "--mode",
+            "a",
+            "--extra",
+            r#"{"k": 1}"#,
         ];
         let expected = json!({
             "url": "5", "max_bytes": 4096, "verbose": true, "tags": ["x", "y"], "mode": "a", "extra": {"k": 1},

@@ -67,7 +67,9 @@ pub fn ask(
         shell.say(format_args!("{:>12} {}", "about", printable(description)));
     }
     let signer = match signed.signer() {
-        Some(key) => format!("{} (key {})", trust.label(&key).unwrap_or_default(), key.fingerprint()),
+        Some(key) => {
+            format!("{} (key {})", trust.label(&key).unwrap_or_default(), key.fingerprint())
+        }
         None => "nobody: allowed as one's own development build".to_owned(),
     };
     shell.say(format_args!("{:>12} {}", "signed by", printable(&signer)));

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use kami_core::call::{CallError, CallOutcome, CallReport, Content, ContentBody, ResourceBody, ToolResult};
+use kami_core::call::{
+    CallError, CallOutcome, CallReport, Content, ContentBody, ResourceBody, ToolResult,
+};
 use kami_core::mcp;
 
 use crate::exit::Exit;
@@ -34,7 +36,10 @@ pub fn show(
 ) -> anyhow::Result<Exit> {
     for (name, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         if captured.dropped > 0 {
-            shell.note(format_args!("the first {} bytes of the tool's {name} were dropped", captured.dropped));
+            shell.note(format_args!(
+                "the first {} bytes of the tool's {name} were dropped",
+                captured.dropped
+            ));
         }
         for line in captured.text.lines() {
             shell.say(format_args!("{name:>12} {}", printable(line)));
@@ -65,7 +70,10 @@ pub fn show(
     let stats = &report.stats;
     let fuel = stats.fuel.map(|fuel| format!(", {fuel} units of fuel")).unwrap_or_default();
     let memory = summary::size(stats.memory_peak_bytes as usize);
-    shell.status("Finished", format_args!("`{tool}` in {:.1?}, {memory} of memory{fuel}", stats.inside));
+    shell.status(
+        "Finished",
+        format_args!("`{tool}` in {:.1?}, {memory} of memory{fuel}", stats.inside),
+    );
     Ok(exit)
 }
 
@@ -73,7 +81,11 @@ fn show_failure(tool: &str, error: &CallError, shell: &Shell) {
     shell.mistake(format_args!("`{tool}`: {}", printable(&error.for_model())));
     match error {
         CallError::Panicked { message, location } => {
-            shell.note(format_args!("it panicked at {}: {}", printable(location), printable(message)));
+            shell.note(format_args!(
+                "it panicked at {}: {}",
+                printable(location),
+                printable(message)
+            ));
         }
         CallError::Sandbox(source) => {
             let chain = anyhow::Chain::new(source).map(ToString::to_string).collect::<Vec<_>>();
@@ -83,10 +95,14 @@ fn show_failure(tool: &str, error: &CallError, shell: &Shell) {
             shell.help("its author can ask for more: max-execution-ms under [package.metadata.kami.security]");
         }
         CallError::OutOfMemory { .. } => {
-            shell.help("its author can ask for more: max-memory-mb under [package.metadata.kami.security]");
+            shell.help(
+                "its author can ask for more: max-memory-mb under [package.metadata.kami.security]",
+            );
         }
         CallError::OutOfFuel { .. } => {
-            shell.help("its author can ask for more: max-fuel under [package.metadata.kami.security]");
+            shell.help(
+                "its author can ask for more: max-fuel under [package.metadata.kami.security]",
+            );
         }
         _ => {}
     }
@@ -111,7 +127,9 @@ fn show_result(result: &ToolResult, shell: &Shell) -> anyhow::Result<()> {
 /// What could be written to a file, with its media type.
 fn binary(content: &Content) -> Option<(&str, &[u8])> {
     match &content.body {
-        ContentBody::Image(media) | ContentBody::Audio(media) => Some((&media.mime_type, &media.data)),
+        ContentBody::Image(media) | ContentBody::Audio(media) => {
+            Some((&media.mime_type, &media.data))
+        }
         ContentBody::Resource(resource) => {
             let kind = resource.mime_type.as_deref().unwrap_or("resource");
             match &resource.body {
@@ -129,6 +147,9 @@ fn save(result: &ToolResult, path: &PathBuf, shell: &Shell) -> anyhow::Result<()
         return Ok(());
     };
     fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))?;
-    shell.status("Wrote", format_args!("{} ({}, {})", path.display(), printable(kind), summary::size(bytes.len())));
+    shell.status(
+        "Wrote",
+        format_args!("{} ({}, {})", path.display(), printable(kind), summary::size(bytes.len())),
+    );
     Ok(())
 }

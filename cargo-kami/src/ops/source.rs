@@ -44,7 +44,11 @@ pub fn read(path: &Path) -> anyhow::Result<Artifact> {
     let reading = || format!("reading {}", path.display());
     let mut bytes = Vec::new();
     let limit = MAX_BYTES as u64 + 1;
-    File::open(path).with_context(reading)?.take(limit).read_to_end(&mut bytes).with_context(reading)?;
+    File::open(path)
+        .with_context(reading)?
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .with_context(reading)?;
     Artifact::parse(bytes).with_context(reading)
 }
 

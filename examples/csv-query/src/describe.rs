@@ -88,18 +88,11 @@ pub fn describe(table: &Table) -> Description {
         let cells = table.rows().iter().map(|row| row[index].trim());
         column(name, &cells.collect::<Vec<_>>())
     });
-    Description {
-        rows: table.rows().len(),
-        columns: columns.collect(),
-    }
+    Description { rows: table.rows().len(), columns: columns.collect() }
 }
 
 fn column(name: &str, cells: &[&str]) -> Column {
-    let values: Vec<&str> = cells
-        .iter()
-        .copied()
-        .filter(|text| !cell::is_empty(text))
-        .collect();
+    let values: Vec<&str> = cells.iter().copied().filter(|text| !cell::is_empty(text)).collect();
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for value in &values {
         *counts.entry(value).or_default() += 1;
@@ -168,11 +161,7 @@ fn kind(values: &[&str]) -> Kind {
 /// Whether a value starts with a date as of ISO 8601, such as `2026-11-21`; a time may follow.
 fn is_date(value: &str) -> bool {
     let bytes = value.as_bytes();
-    let number = |range| {
-        value
-            .get(range)
-            .and_then(|part: &str| part.parse::<u8>().ok())
-    };
+    let number = |range| value.get(range).and_then(|part: &str| part.parse::<u8>().ok());
     bytes.len() >= 10
         && bytes[..4].iter().all(u8::is_ascii_digit)
         && bytes[4] == b'-'
@@ -188,9 +177,6 @@ fn most_common(counts: HashMap<&str, usize>) -> Vec<Count> {
     counts
         .into_iter()
         .take(MOST_COMMON)
-        .map(|(value, count)| Count {
-            value: value.to_owned(),
-            count,
-        })
+        .map(|(value, count)| Count { value: value.to_owned(), count })
         .collect()
 }

@@ -147,11 +147,7 @@ pub struct Answer {
 impl Query {
     /// The table that is asked.
     pub fn source(&self) -> Source {
-        Source {
-            path: self.path.clone(),
-            csv: self.csv.clone(),
-            delimiter: self.delimiter,
-        }
+        Source { path: self.path.clone(), csv: self.csv.clone(), delimiter: self.delimiter }
     }
 }
 
@@ -181,12 +177,7 @@ pub fn query(table: &Table, query: &Query) -> Result<Answer, String> {
     }
     let truncated = rows.len() > query.limit;
     rows.truncate(query.limit);
-    Ok(Answer {
-        columns,
-        rows,
-        rows_matched: matched.len(),
-        truncated,
-    })
+    Ok(Answer { columns, rows, rows_matched: matched.len(), truncated })
 }
 
 fn order(left: &Cell, right: &Cell, descending: bool) -> Ordering {
@@ -206,9 +197,7 @@ fn filter<'t>(table: &'t Table, conditions: &[Condition]) -> Result<Vec<&'t Stri
         })
         .collect::<Result<_, String>>()?;
     let meets_all = |row: &&StringRecord| {
-        conditions
-            .iter()
-            .all(|(column, condition)| condition.is_met(row[*column].trim()))
+        conditions.iter().all(|(column, condition)| condition.is_met(row[*column].trim()))
     };
     Ok(table.rows().iter().filter(meets_all).collect())
 }
@@ -224,10 +213,7 @@ impl Condition {
             (_, None | Some(Operand::List(_))) => "a single `value`",
             (_, Some(_)) => return Ok(()),
         };
-        Err(format!(
-            "the filter on `{}` needs {needs} for its `op`",
-            self.column
-        ))
+        Err(format!("the filter on `{}` needs {needs} for its `op`", self.column))
     }
 
     /// An empty cell meets no comparison but `ne`.
@@ -292,9 +278,7 @@ fn select(table: &Table, rows: &[&StringRecord], names: &[String]) -> Result<Row
         names => names,
     };
     let readers = readers(table, names)?;
-    let rows = rows
-        .iter()
-        .map(|row| readers.iter().map(|reader| reader.read(row)).collect());
+    let rows = rows.iter().map(|row| readers.iter().map(|reader| reader.read(row)).collect());
     Ok((names.to_vec(), rows.collect()))
 }
 
@@ -318,10 +302,7 @@ fn readers(table: &Table, names: &[String]) -> Result<Vec<Reader>, String> {
         .iter()
         .map(|name| {
             let column = table.column(name)?;
-            Ok(Reader {
-                column,
-                is_numeric: table.is_numeric(column),
-            })
+            Ok(Reader { column, is_numeric: table.is_numeric(column) })
         })
         .collect()
 }
@@ -334,9 +315,7 @@ fn aggregate(table: &Table, rows: &[&StringRecord], query: &Query) -> Result<Row
         .map(|aggregate| aggregate.source(table))
         .collect::<Result<_, _>>()?;
     let answers = groups(rows, &keys).into_iter().map(|group| {
-        let key = group
-            .first()
-            .map(|row| keys.iter().map(|reader| reader.read(row)));
+        let key = group.first().map(|row| keys.iter().map(|reader| reader.read(row)));
         let values = query
             .aggregates
             .iter()
@@ -424,10 +403,7 @@ impl Function {
     }
 
     fn needs_numbers(self) -> bool {
-        matches!(
-            self,
-            Self::Sum | Self::Mean | Self::Median | Self::StandardDeviation
-        )
+        matches!(self, Self::Sum | Self::Mean | Self::Median | Self::StandardDeviation)
     }
 
     /// Works this out for a group; without a source it counts the rows.
@@ -436,9 +412,7 @@ impl Function {
             return rows.len().into();
         };
         let texts = || {
-            rows.iter()
-                .map(|row| row[source.column].trim())
-                .filter(|text| !cell::is_empty(text))
+            rows.iter().map(|row| row[source.column].trim()).filter(|text| !cell::is_empty(text))
         };
         let cells = || rows.iter().map(|row| source.read(row));
         let values = || cells().filter(|cell| *cell != Cell::Empty);

@@ -55,9 +55,7 @@ impl Table {
         let delimiter = u8::try_from(delimiter).map_err(|_| {
             format!("`delimiter` is {delimiter:?}: it has to be an ASCII character")
         })?;
-        let mut reader = ReaderBuilder::new()
-            .delimiter(delimiter)
-            .from_reader(text.as_bytes());
+        let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
         let columns: Vec<String> = reader
             .headers()
             .map_err(|error| format!("the header row can't be read: {error}"))?
@@ -89,13 +87,10 @@ impl Table {
     /// # Errors
     /// There is no such column; the error says which there are.
     pub fn column(&self, name: &str) -> Result<usize, String> {
-        self.columns
-            .iter()
-            .position(|column| column == name)
-            .ok_or_else(|| {
-                let columns = self.columns.join("`, `");
-                format!("there is no column `{name}`: the columns are `{columns}`")
-            })
+        self.columns.iter().position(|column| column == name).ok_or_else(|| {
+            let columns = self.columns.join("`, `");
+            format!("there is no column `{name}`: the columns are `{columns}`")
+        })
     }
 
     /// Whether every cell of a column that is not empty is a number.
@@ -155,9 +150,5 @@ fn guess_delimiter(text: &str) -> char {
     let header = text.lines().next().unwrap_or_default();
     let count = |delimiter: &char| header.matches(*delimiter).count();
     // Of equals the first is meant, so that a table of one column is split at commas.
-    DELIMITERS
-        .into_iter()
-        .rev()
-        .max_by_key(count)
-        .unwrap_or(',')
+    DELIMITERS.into_iter().rev().max_by_key(count).unwrap_or(',')
 }

@@ -17,10 +17,7 @@ fn query(question: Value) -> Result<Answer, String> {
 }
 
 fn describe_text(csv: &str) -> Description {
-    let source = Source {
-        csv: Some(csv.to_owned()),
-        ..Source::default()
-    };
+    let source = Source { csv: Some(csv.to_owned()), ..Source::default() };
     describe(&Table::read(&source, Path::new("")).unwrap())
 }
 
@@ -78,11 +75,7 @@ fn tells_the_types_of_columns_apart() {
          01234,2026-11-21,true,.5,-3,123456789012345678901,\n\
          10115,2024-02-29T10:00:00Z,FALSE,1e3,7,123456789012345678902,NA\n",
     );
-    let kinds: Vec<Kind> = description
-        .columns
-        .iter()
-        .map(|column| column.kind)
-        .collect();
+    let kinds: Vec<Kind> = description.columns.iter().map(|column| column.kind).collect();
     assert_eq!(
         kinds,
         [
@@ -95,10 +88,7 @@ fn tells_the_types_of_columns_apart() {
             Kind::Empty,
         ]
     );
-    assert_eq!(
-        description.columns[1].min,
-        Cell::Text("2024-02-29T10:00:00Z".to_owned())
-    );
+    assert_eq!(description.columns[1].min, Cell::Text("2024-02-29T10:00:00Z".to_owned()));
 }
 
 #[test]
@@ -118,13 +108,7 @@ fn groups_and_aggregates_penguins() {
     .unwrap();
     assert_eq!(
         answer.columns,
-        [
-            "species",
-            "penguins",
-            "count(body_mass_g)",
-            "max(body_mass_g)",
-            "count_distinct(island)"
-        ]
+        ["species", "penguins", "count(body_mass_g)", "max(body_mass_g)", "count_distinct(island)"]
     );
     assert_eq!(
         to_value(answer.rows).unwrap(),
@@ -153,11 +137,7 @@ fn filters_and_selects_penguins() {
             "descending": true,
             "limit": 3,
         }),
-        json!([
-            ["Chinstrap", 58, 2007],
-            ["Chinstrap", 50.9, 2009],
-            ["Chinstrap", 50.5, 2008],
-        ]),
+        json!([["Chinstrap", 58, 2007], ["Chinstrap", 50.9, 2009], ["Chinstrap", 50.5, 2008],]),
     );
 }
 
@@ -208,42 +188,18 @@ fn compares_by_kind() {
         })
         .collect::<Vec<_>>()
     };
-    assert_eq!(
-        names(json!({"column": "age", "op": "lt", "value": 10})),
-        ["Ada"]
-    );
-    assert_eq!(
-        names(json!({"column": "age", "op": "ge", "value": "10"})),
-        ["Émile"]
-    );
-    assert_eq!(
-        names(json!({"column": "age", "op": "ne", "value": 9})),
-        ["Émile", "Grace", "Zoë"]
-    );
-    assert_eq!(
-        names(json!({"column": "age", "op": "empty"})),
-        ["Grace", "Zoë"]
-    );
-    assert_eq!(
-        names(json!({"column": "age", "op": "not_empty"})),
-        ["Ada", "Émile"]
-    );
+    assert_eq!(names(json!({"column": "age", "op": "lt", "value": 10})), ["Ada"]);
+    assert_eq!(names(json!({"column": "age", "op": "ge", "value": "10"})), ["Émile"]);
+    assert_eq!(names(json!({"column": "age", "op": "ne", "value": 9})), ["Émile", "Grace", "Zoë"]);
+    assert_eq!(names(json!({"column": "age", "op": "empty"})), ["Grace", "Zoë"]);
+    assert_eq!(names(json!({"column": "age", "op": "not_empty"})), ["Ada", "Émile"]);
     assert_eq!(
         names(json!({"column": "born", "op": "gt", "value": "1902-01-01"})),
         ["Émile", "Grace"]
     );
-    assert_eq!(
-        names(json!({"column": "member", "op": "eq", "value": true})),
-        ["Ada", "Grace"]
-    );
-    assert_eq!(
-        names(json!({"column": "name", "op": "contains", "value": "É"})),
-        ["Émile"]
-    );
-    assert_eq!(
-        names(json!({"column": "name", "op": "starts_with", "value": "z"})),
-        ["Zoë"]
-    );
+    assert_eq!(names(json!({"column": "member", "op": "eq", "value": true})), ["Ada", "Grace"]);
+    assert_eq!(names(json!({"column": "name", "op": "contains", "value": "É"})), ["Émile"]);
+    assert_eq!(names(json!({"column": "name", "op": "starts_with", "value": "z"})), ["Zoë"]);
 }
 
 #[test]
@@ -261,15 +217,9 @@ fn reads_csv_as_it_comes() {
         "\u{feff}text;n\r\n\"a;b, \"\"c\"\"\nd\";1\r\n",
         "text\tn\n\"a;b, \"\"c\"\"\nd\"\t1",
     ] {
-        check(
-            json!({"csv": csv, "columns": ["text", "n"]}),
-            expected.clone(),
-        );
+        check(json!({"csv": csv, "columns": ["text", "n"]}), expected.clone());
     }
-    check(
-        json!({"csv": "a~b\n1~2\n", "delimiter": "~"}),
-        json!([[1, 2]]),
-    );
+    check(json!({"csv": "a~b\n1~2\n", "delimiter": "~"}), json!([[1, 2]]));
 }
 
 #[test]
@@ -317,17 +267,11 @@ fn says_what_is_wrong() {
         "the table is empty: it needs a header row that names the columns",
     );
     check_error(json!({}), "give the table: either `path` or `csv`");
-    check_error(
-        json!({"path": "a.csv", "csv": "a"}),
-        "give either `path` or `csv`, not both",
-    );
+    check_error(json!({"path": "a.csv", "csv": "a"}), "give either `path` or `csv`, not both");
     check_error(
         json!({"path": "/etc/passwd"}),
         "`/etc/passwd` leads out of the folder: give a path relative to it, without `..`",
     );
     let missing = query(json!({"path": "pinguins.csv"})).unwrap_err();
-    assert!(
-        missing.ends_with("; the folder holds csv_query.rs, penguins.csv"),
-        "{missing}"
-    );
+    assert!(missing.ends_with("; the folder holds csv_query.rs, penguins.csv"), "{missing}");
 }

@@ -71,10 +71,7 @@ impl Hop {
                 headers.push((name.to_owned(), value.to_owned()));
             }
         };
-        default(
-            "accept",
-            "text/html, text/*;q=0.9, application/json;q=0.9, */*;q=0.5",
-        );
+        default("accept", "text/html, text/*;q=0.9, application/json;q=0.9, */*;q=0.5");
         if request.body.is_some() {
             default("content-type", "application/json");
         }
@@ -106,16 +103,8 @@ impl Hop {
         };
         Ok(Self {
             url,
-            method: if keeps_method {
-                self.method
-            } else {
-                Method::Get
-            },
-            headers: self
-                .headers
-                .into_iter()
-                .filter(|(name, _)| keeps(name))
-                .collect(),
+            method: if keeps_method { self.method } else { Method::Get },
+            headers: self.headers.into_iter().filter(|(name, _)| keeps(name)).collect(),
             body: self.body.filter(|_| keeps_method),
         })
     }
@@ -162,8 +151,5 @@ pub fn follow(mut hop: Hop) -> Result<Reply, String> {
             }
         }
     }
-    Err(format!(
-        "gave up after {MAX_REDIRECTS} redirects, the last to {}",
-        hop.url
-    ))
+    Err(format!("gave up after {MAX_REDIRECTS} redirects, the last to {}", hop.url))
 }

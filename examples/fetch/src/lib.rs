@@ -55,8 +55,5 @@ fn default_max_chars() -> usize {
 pub fn fetch_url(request: Request) -> Result<Vec<Content>, String> {
     let hop = Hop::new(&request)?;
     let page = Page::read(follow(hop)?, request.raw)?;
-    Ok(vec![page.show(Window {
-        start: request.start,
-        max_chars: request.max_chars,
-    })?])
+    Ok(vec![page.show(Window { start: request.start, max_chars: request.max_chars })?])
 }

@@ -21,9 +21,7 @@ pub fn request_url(url: &str) -> Result<String, String> {
         ("http" | "https", Some(authority)) if !authority.is_empty() => {
             Ok(iri.to_absolute().encode_to_uri().to_string())
         }
-        _ => Err(format!(
-            "`{url}` is not a web address: it has to start with http:// or https://"
-        )),
+        _ => Err(format!("`{url}` is not a web address: it has to start with http:// or https://")),
     }
 }
 

@@ -14,9 +14,8 @@ use crate::link;
 const MAX_ERROR_CHARS: usize = 1000;
 
 /// The elements of a page that say nothing to a reader.
-const SKIPPED: [&str; 8] = [
-    "head", "iframe", "noscript", "script", "style", "svg", "template", "button",
-];
+const SKIPPED: [&str; 8] =
+    ["head", "iframe", "noscript", "script", "style", "svg", "template", "button"];
 
 /// An answer that was understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,20 +53,12 @@ impl Page {
     /// # Errors
     /// The status says that something went wrong, or this is neither text nor a picture.
     pub fn read(reply: Reply, raw: bool) -> Result<Self, String> {
-        let Reply {
-            url,
-            status,
-            content_type,
-            body,
-        } = reply;
+        let Reply { url, status, content_type, body } = reply;
         let mime_type = content_type.split(';').next().unwrap_or_default().trim();
         if status < 400
             && ["image/png", "image/jpeg", "image/gif", "image/webp"].contains(&mime_type)
         {
-            return Ok(Self::Image {
-                bytes: body,
-                mime_type: mime_type.to_owned(),
-            });
+            return Ok(Self::Image { bytes: body, mime_type: mime_type.to_owned() });
         }
         if body.contains(&0) {
             return Err(format!(
@@ -87,10 +78,7 @@ impl Page {
         match status {
             400.. => {
                 let reason: String = text.chars().take(MAX_ERROR_CHARS).collect();
-                Err(format!(
-                    "{url} answered with status {status}: {}",
-                    reason.trim()
-                ))
+                Err(format!("{url} answered with status {status}: {}", reason.trim()))
             }
             _ => Ok(Self::Text { url, kind, text }),
         }
@@ -112,11 +100,7 @@ impl Page {
                 window.start
             ));
         }
-        let piece: String = text
-            .chars()
-            .skip(window.start)
-            .take(window.max_chars)
-            .collect();
+        let piece: String = text.chars().skip(window.start).take(window.max_chars).collect();
         let end = window.start + piece.chars().count();
         let rest = match end < total {
             true => format!(

@@ -37,15 +37,10 @@ fn answer(mut stream: TcpStream) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
-        assert!(
-            reader.read_line(&mut head).unwrap() > 0,
-            "the request ended early"
-        );
+        assert!(reader.read_line(&mut head).unwrap() > 0, "the request ended early");
     }
     let head = head.to_ascii_lowercase();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     reader.read_exact(&mut body).unwrap();
     let echo = format!("{head}{}", String::from_utf8(body).unwrap());
@@ -59,11 +54,7 @@ fn answer(mut stream: TcpStream) {
         "/long" => ("200 OK", "Content-Type: text/plain", "0123456789"),
         "/picture" => ("200 OK", "Content-Type: image/png", "\u{0}png"),
         "/archive" => ("200 OK", "Content-Type: application/zip", "PK\u{0}"),
-        _ => (
-            "404 Not Found",
-            "Content-Type: text/html",
-            "<h1>No such tea</h1>",
-        ),
+        _ => ("404 Not Found", "Content-Type: text/html", "<h1>No such tea</h1>"),
     };
     let length = body.len();
     write!(
@@ -108,10 +99,7 @@ fn a_page_comes_as_markdown_with_absolute_links() {
 
 #[test]
 fn raw_leaves_html_alone() {
-    let request = Request {
-        raw: true,
-        ..get(format!("{}/tea/page", serve()))
-    };
+    let request = Request { raw: true, ..get(format!("{}/tea/page", serve())) };
     assert!(text(request).unwrap().ends_with(HTML));
 }
 
@@ -126,10 +114,7 @@ fn posts_a_body_with_headers() {
     let echo = text(post("/echo")).unwrap();
     assert!(echo.contains("\n\npost /echo http/1.1\r\n"), "{echo}");
     assert!(echo.contains("x-tea: green\r\n"), "{echo}");
-    assert!(
-        echo.contains("content-type: application/json\r\n"),
-        "{echo}"
-    );
+    assert!(echo.contains("content-type: application/json\r\n"), "{echo}");
     assert!(echo.ends_with("\r\n\r\n{\"cups\": 2}"), "{echo}");
 
     let echo = text(post("/see-other")).unwrap();
@@ -140,11 +125,7 @@ fn posts_a_body_with_headers() {
 #[test]
 fn a_long_text_comes_in_pieces() {
     let server = serve();
-    let piece = |start| Request {
-        start,
-        max_chars: 6,
-        ..get(format!("{server}/long"))
-    };
+    let piece = |start| Request { start, max_chars: 6, ..get(format!("{server}/long")) };
     assert_eq!(
         text(piece(0)).unwrap(),
         format!(
@@ -152,10 +133,7 @@ fn a_long_text_comes_in_pieces() {
              [characters 0 to 6 of 10: read on with start = 6]"
         )
     );
-    assert_eq!(
-        text(piece(6)).unwrap(),
-        format!("{server}/long (text/plain)\n\n6789")
-    );
+    assert_eq!(text(piece(6)).unwrap(), format!("{server}/long (text/plain)\n\n6789"));
     assert_eq!(
         text(piece(11)).unwrap_err(),
         format!("`start` is 11, but {server}/long has only 10 characters")
@@ -187,10 +165,7 @@ fn says_what_went_wrong() {
              text nor a picture"
         )
     );
-    assert_eq!(
-        error("/loop"),
-        format!("gave up after 8 redirects, the last to {server}/loop")
-    );
+    assert_eq!(error("/loop"), format!("gave up after 8 redirects, the last to {server}/loop"));
     assert_eq!(
         error("/out"),
         "`ftp://example.org/` is not a web address: it has to start with http:// or https://"
@@ -208,14 +183,8 @@ fn says_what_is_wrong_with_a_request() {
         error(get("file:///etc/passwd".to_owned())),
         "`file:///etc/passwd` is not a web address: it has to start with http:// or https://"
     );
-    let with_body = Request {
-        body: Some("x".to_owned()),
-        ..get("http://127.0.0.1/".to_owned())
-    };
-    assert_eq!(
-        error(with_body),
-        "a GET carries no `body`: set `method` to POST"
-    );
+    let with_body = Request { body: Some("x".to_owned()), ..get("http://127.0.0.1/".to_owned()) };
+    assert_eq!(error(with_body), "a GET carries no `body`: set `method` to POST");
 }
 
 #[test]
@@ -223,13 +192,9 @@ fn redirects_keep_what_they_should() {
     let hop = Hop {
         url: "https://a.example/dir/page".to_owned(),
         method: Method::Post,
-        headers: [
-            ("authorization", "secret"),
-            ("accept", "*/*"),
-            ("content-type", "text/x"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec(),
+        headers: [("authorization", "secret"), ("accept", "*/*"), ("content-type", "text/x")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
         body: Some("tea".to_owned()),
     };
     let names = |hop: &Hop| {
@@ -239,10 +204,7 @@ fn redirects_keep_what_they_should() {
 
     let same = hop.clone().redirected(307, "../x#y").unwrap();
     assert_eq!(same.url, "https://a.example/x");
-    assert_eq!(
-        (same.method, same.body.as_deref()),
-        (Method::Post, Some("tea"))
-    );
+    assert_eq!((same.method, same.body.as_deref()), (Method::Post, Some("tea")));
     assert_eq!(names(&same), "authorization accept content-type");
 
     let other = hop.clone().redirected(302, "//b.example/ü").unwrap();
@@ -262,10 +224,7 @@ fn pages_need_no_content_type_to_be_html() {
         content_type: String::new(),
         body: body.as_bytes().to_vec(),
     };
-    let all = Window {
-        start: 0,
-        max_chars: 1000,
-    };
+    let all = Window { start: 0, max_chars: 1000 };
     let page = Page::read(reply(" <!DOCTYPE HTML><b>bold</b>"), false).unwrap();
     let content = page.show(all).unwrap();
     let shown = content.as_text().unwrap();
@@ -280,8 +239,5 @@ fn tables_become_tables() {
     let html =
         "<table><tr><th>tea</th><th>minutes</th></tr><tr><td>green</td><td>2</td></tr></table>";
     let expected = "| tea   | minutes |\n| ----- | ------- |\n| green | 2       |";
-    assert_eq!(
-        markdown("http://a.example/", html).unwrap().trim(),
-        expected
-    );
+    assert_eq!(markdown("http://a.example/", html).unwrap().trim(), expected);
 }

@@ -19,14 +19,6 @@ fn asks_for_a_name() {
 #[test]
 fn measures_in_every_unit() {
     let size = measure_text("Grüße aus\nKyōto \n".to_owned());
-    assert_eq!(
-        size,
-        TextSize {
-            characters: 17,
-            words: 3,
-            lines: 2,
-            bytes: 20,
-        }
-    );
+    assert_eq!(size, TextSize { characters: 17, words: 3, lines: 2, bytes: 20 });
     assert_eq!(measure_text(String::new()).lines, 0);
 }

@@ -23,13 +23,9 @@ impl Filter {
     /// Parses a filter and resolves every name in it against the standard library.
     pub fn compile(code: &str) -> Result<Self, String> {
         let arena = Arena::default();
-        let definitions = jaq_core::defs()
-            .chain(jaq_std::defs())
-            .chain(jaq_json::defs())
-            .chain(formats());
-        let functions = jaq_core::funs()
-            .chain(jaq_std::funs())
-            .chain(jaq_json::funs());
+        let definitions =
+            jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).chain(formats());
+        let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
         let modules = Loader::new(definitions)
             .load(&arena, File { code, path: () })
             .map_err(|errors| report(errors, |error| syntax_errors(code, error)))?;
@@ -48,15 +44,11 @@ impl Filter {
                 let context = Ctx::<data::JustLut<Val>>::new(&self.0.lut, Vars::new([]));
                 self.0.id.run((context, input))
             })
-            .map(
-                |result| match result.map_err(|exception| exception.get_err()) {
-                    Ok(value) => to_json(&value),
-                    Err(Ok(error)) => Err(format!("the filter failed: {error}")),
-                    Err(Err(_)) => {
-                        Err("the filter called `halt`, which stops nothing here".to_owned())
-                    }
-                },
-            )
+            .map(|result| match result.map_err(|exception| exception.get_err()) {
+                Ok(value) => to_json(&value),
+                Err(Ok(error)) => Err(format!("the filter failed: {error}")),
+                Err(Err(_)) => Err("the filter called `halt`, which stops nothing here".to_owned()),
+            })
     }
 }
 
@@ -98,10 +90,7 @@ fn key_to_json(key: &Val) -> Result<String, String> {
 
 /// All errors of one stage as one text; there is one file only, so its name says nothing.
 fn report<E>(errors: load::Errors<&str, (), E>, describe: impl Fn(E) -> Vec<String>) -> String {
-    let errors: Vec<String> = errors
-        .into_iter()
-        .flat_map(|(_, error)| describe(error))
-        .collect();
+    let errors: Vec<String> = errors.into_iter().flat_map(|(_, error)| describe(error)).collect();
     format!("the filter is not valid jq: {}", errors.join("; "))
 }
 

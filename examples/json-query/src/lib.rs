@@ -45,10 +45,7 @@ pub fn json_query(
         value => jq::read_all(&value.to_string())?,
     };
     let filter = jq::Filter::compile(&filter)?;
-    let mut answer = Results {
-        results: Vec::new(),
-        truncated: false,
-    };
+    let mut answer = Results { results: Vec::new(), truncated: false };
     let mut bytes = 0;
     for result in filter.run(inputs) {
         let value = result?;

@@ -23,10 +23,7 @@ fn check_error(filter: &str, json: impl Into<Value>, expected: &str) {
 fn cargo_metadata() -> String {
     let output = std::process::Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
-        .args([
-            "--manifest-path",
-            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
-        ])
+        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -50,11 +47,7 @@ fn speaks_jq() {
         {"name": "cake", "kind": "food", "price": 12},
         {"name": "wine", "kind": "drink", "price": 18.25},
     ]});
-    check(
-        ".items | map(select(.price > 10) | .name)",
-        shop.clone(),
-        json!([["cake", "wine"]]),
-    );
+    check(".items | map(select(.price > 10) | .name)", shop.clone(), json!([["cake", "wine"]]));
     check(
         ".items | group_by(.kind) | map({kind: .[0].kind, total: map(.price) | add})",
         shop.clone(),
@@ -73,16 +66,9 @@ fn speaks_jq() {
     check(
         r#"[1, 2.5, null, true, "a\"b", "c\td\\"] | @csv, @tsv"#,
         Value::Null,
-        json!([
-            "1,2.5,,true,\"a\"\"b\",\"c\td\\\"",
-            "1\t2.5\t\ttrue\ta\"b\tc\\td\\\\"
-        ]),
+        json!(["1,2.5,,true,\"a\"\"b\",\"c\td\\\"", "1\t2.5\t\ttrue\ta\"b\tc\\td\\\\"]),
     );
-    check(
-        "@base64d | fromjson | .a",
-        json!(r#""eyJhIjogMX0=""#),
-        json!([1]),
-    );
+    check("@base64d | fromjson | .a", json!(r#""eyJhIjogMX0=""#), json!([1]));
     check("fromdate", r#""2015-03-05T23:51:47Z""#, json!([1425599507]));
 }
 
@@ -93,11 +79,7 @@ fn runs_once_for_each_line_of_json_lines() {
 
 #[test]
 fn keeps_the_digits_of_large_numbers() {
-    check(
-        ".",
-        json!(9_007_199_254_740_993_u64),
-        json!([9_007_199_254_740_993_u64]),
-    );
+    check(".", json!(9_007_199_254_740_993_u64), json!([9_007_199_254_740_993_u64]));
     check("nan, infinite", Value::Null, json!([null, null]));
 }
 
@@ -126,25 +108,13 @@ fn says_what_is_wrong_and_where() {
         json!({}),
         "the filter is not valid jq: line 2, column 6: expected closing parenthesis, found the end of the filter",
     );
-    check_error(
-        ".a.b",
-        json!({"a": 5}),
-        r#"the filter failed: cannot index 5 with "b""#,
-    );
-    check_error(
-        ".",
-        "{\"a\": }",
-        "`json` is not JSON: byte offset 6: value expected",
-    );
+    check_error(".a.b", json!({"a": 5}), r#"the filter failed: cannot index 5 with "b""#);
+    check_error(".", "{\"a\": }", "`json` is not JSON: byte offset 6: value expected");
     check_error(".", "", "`json` is empty: give the JSON to query");
     check_error(
         "{(1): 2}",
         Value::Null,
         "the filter made an object whose key is 1: keys are strings, use `tostring`",
     );
-    check_error(
-        "halt",
-        Value::Null,
-        "the filter called `halt`, which stops nothing here",
-    );
+    check_error("halt", Value::Null, "the filter called `halt`, which stops nothing here");
 }

@@ -52,10 +52,8 @@ impl Folder {
         glob: Option<&str>,
         limit: usize,
     ) -> Result<Listing, String> {
-        let mut files: Vec<String> = self
-            .walk(folder, glob)?
-            .take(limit.saturating_add(1))
-            .collect();
+        let mut files: Vec<String> =
+            self.walk(folder, glob)?.take(limit.saturating_add(1)).collect();
         let truncated = files.len() > limit;
         files.truncate(limit);
         Ok(Listing { files, truncated })

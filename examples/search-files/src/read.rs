@@ -21,9 +21,7 @@ pub fn read(
     let total = text.lines().count();
     let first = first_line.max(1);
     if first > total.max(1) {
-        return Err(format!(
-            "`{path}` has {total} lines: `first_line` {first} is past its end"
-        ));
+        return Err(format!("`{path}` has {total} lines: `first_line` {first} is past its end"));
     }
     let mut answer = String::new();
     let mut next = first;
@@ -35,10 +33,7 @@ pub fn read(
         next += 1;
     }
     if next <= total {
-        let _ = writeln!(
-            answer,
-            "[{total} lines in all: read on with first_line = {next}]"
-        );
+        let _ = writeln!(answer, "[{total} lines in all: read on with first_line = {next}]");
     }
     Ok(answer)
 }

@@ -77,11 +77,7 @@ pub fn search(folder: &Folder, query: &Query) -> Result<Matches, String> {
         .case_insensitive(query.ignore_case)
         .build()
         .map_err(|error| format!("`pattern` is not a valid regular expression: {error}"))?;
-    let mut found = Matches {
-        matches: Vec::new(),
-        files_searched: 0,
-        truncated: false,
-    };
+    let mut found = Matches { matches: Vec::new(), files_searched: 0, truncated: false };
     for file in folder.walk(query.folder.as_deref(), query.glob.as_deref())? {
         // A file that is binary, too large or gone by now has no lines to show.
         let Ok(text) = folder.read(&file) else {
@@ -95,9 +91,7 @@ pub fn search(folder: &Folder, query: &Query) -> Result<Matches, String> {
                 found.truncated = true;
                 return Ok(found);
             }
-            found
-                .matches
-                .push(Match::at(&file, &lines, index, query.context));
+            found.matches.push(Match::at(&file, &lines, index, query.context));
         }
     }
     Ok(found)

@@ -52,10 +52,7 @@ fn places(folder: &Folder, query: &Query) -> Vec<String> {
 
 #[test]
 fn finds_a_line_in_this_crate() {
-    let query = Query {
-        glob: Some("*.toml".to_owned()),
-        ..query(r"^id = .dev\.kami\.[a-z-]+.$")
-    };
+    let query = Query { glob: Some("*.toml".to_owned()), ..query(r"^id = .dev\.kami\.[a-z-]+.$") };
     let found = search(&this_crate(), &query).unwrap();
     assert_eq!(found.files_searched, 1);
     let [only] = found.matches.as_slice() else {
@@ -68,37 +65,22 @@ fn finds_a_line_in_this_crate() {
 #[test]
 fn leaves_out_ignored_hidden_and_binary_files() {
     let (_root, folder) = project();
-    assert_eq!(
-        places(&folder, &query("needle")),
-        ["notes.md:2", "src/keep.log:1"]
-    );
-    let any_case = Query {
-        ignore_case: true,
-        ..query("needle")
-    };
-    assert_eq!(
-        places(&folder, &any_case),
-        ["notes.md:2", "src/keep.log:1", "src/main.rs:2"]
-    );
+    assert_eq!(places(&folder, &query("needle")), ["notes.md:2", "src/keep.log:1"]);
+    let any_case = Query { ignore_case: true, ..query("needle") };
+    assert_eq!(places(&folder, &any_case), ["notes.md:2", "src/keep.log:1", "src/main.rs:2"]);
 }
 
 #[test]
 fn ignore_files_of_the_root_hold_in_a_sub_folder() {
     let (_root, folder) = project();
-    let in_src = Query {
-        folder: Some("src".to_owned()),
-        ..query("needle")
-    };
+    let in_src = Query { folder: Some("src".to_owned()), ..query("needle") };
     assert_eq!(places(&folder, &in_src), ["src/keep.log:1"]);
 }
 
 #[test]
 fn shows_context_and_shortens_long_lines() {
     let (root, folder) = project();
-    let with_context = Query {
-        context: 1,
-        ..query("needle")
-    };
+    let with_context = Query { context: 1, ..query("needle") };
     let found = search(&folder, &with_context).unwrap();
     assert_eq!(
         found.matches[0],
@@ -118,10 +100,7 @@ fn shows_context_and_shortens_long_lines() {
 #[test]
 fn stops_at_the_limit() {
     let (_root, folder) = project();
-    let one = Query {
-        limit: 1,
-        ..query("needle")
-    };
+    let one = Query { limit: 1, ..query("needle") };
     let found = search(&folder, &one).unwrap();
     assert_eq!(found.matches.len(), 1);
     assert!(found.truncated);
@@ -132,10 +111,7 @@ fn stops_at_the_limit() {
 fn lists_files_in_order() {
     let (_root, folder) = project();
     let all = folder.list(None, None, 100).unwrap();
-    assert_eq!(
-        all.files,
-        ["image.png", "notes.md", "src/keep.log", "src/main.rs"]
-    );
+    assert_eq!(all.files, ["image.png", "notes.md", "src/keep.log", "src/main.rs"]);
     assert!(!all.truncated);
     let rust = folder.list(Some("src"), Some("*.rs"), 100).unwrap();
     assert_eq!(rust.files, ["src/main.rs"]);
@@ -176,15 +152,9 @@ fn says_what_is_wrong() {
             )
         );
     }
-    assert_eq!(
-        folder.read("image.png").unwrap_err(),
-        "`image.png` is not a text file in UTF-8"
-    );
+    assert_eq!(folder.read("image.png").unwrap_err(), "`image.png` is not a text file in UTF-8");
     let missing = folder.read("missing.md").unwrap_err();
-    assert!(
-        missing.starts_with("can't open `missing.md`: "),
-        "{missing}"
-    );
+    assert!(missing.starts_with("can't open `missing.md`: "), "{missing}");
     assert!(missing.ends_with("; `list_files` shows what is there"));
     let not_granted = Folder::open(Path::new("/nowhere/docs")).err().unwrap();
     assert_eq!(

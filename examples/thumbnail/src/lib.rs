@@ -50,8 +50,5 @@ pub fn make_thumbnail(
         picture.height,
         bytes.len(),
     );
-    Ok(vec![
-        Content::image(thumbnail.bytes, thumbnail.mime_type),
-        Content::text(summary),
-    ])
+    Ok(vec![Content::image(thumbnail.bytes, thumbnail.mime_type), Content::text(summary)])
 }

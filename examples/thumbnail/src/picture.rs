@@ -144,9 +144,7 @@ impl Format {
             }
             // Eight bits for each channel are what every viewer shows and both formats take.
             Self::Png | Self::Webp if pixels.has_alpha() => {
-                pixels
-                    .to_rgba8()
-                    .write_to(&mut bytes, self.image_format())?;
+                pixels.to_rgba8().write_to(&mut bytes, self.image_format())?;
             }
             Self::Png | Self::Webp => {
                 pixels.to_rgb8().write_to(&mut bytes, self.image_format())?;

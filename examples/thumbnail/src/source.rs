@@ -44,10 +44,7 @@ impl Source {
         match self {
             Self::Path(path) => read_file(folder, path),
             Self::Base64(text) => {
-                let text = match text
-                    .strip_prefix("data:")
-                    .and_then(|url| url.split_once(','))
-                {
+                let text = match text.strip_prefix("data:").and_then(|url| url.split_once(',')) {
                     Some((_, data)) => data,
                     None => text,
                 };

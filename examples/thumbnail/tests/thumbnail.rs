@@ -11,10 +11,7 @@ const PHOTO: &[u8] = include_bytes!("rocket.jpg");
 
 fn decode(thumbnail: &Thumbnail) -> DynamicImage {
     let decoded = image::load_from_memory(&thumbnail.bytes).unwrap();
-    assert_eq!(
-        (decoded.width(), decoded.height()),
-        (thumbnail.width, thumbnail.height)
-    );
+    assert_eq!((decoded.width(), decoded.height()), (thumbnail.width, thumbnail.height));
     decoded
 }
 
@@ -58,11 +55,9 @@ fn scales_a_photo_and_keeps_its_proportions_and_light() {
 #[test]
 fn writes_every_format() {
     let picture = Picture::read(PHOTO).unwrap();
-    for (format, mime_type) in [
-        (Format::Jpeg, "image/jpeg"),
-        (Format::Png, "image/png"),
-        (Format::Webp, "image/webp"),
-    ] {
+    for (format, mime_type) in
+        [(Format::Jpeg, "image/jpeg"), (Format::Png, "image/png"), (Format::Webp, "image/webp")]
+    {
         let small = picture.thumbnail(100, 50, Some(format)).unwrap();
         assert_eq!((small.width, small.height), (75, 50));
         assert_eq!(small.mime_type, mime_type);
@@ -98,10 +93,7 @@ fn turns_photos_upright() {
 
 #[test]
 fn never_enlarges() {
-    let small = Picture::read(PHOTO)
-        .unwrap()
-        .thumbnail(2000, 2000, None)
-        .unwrap();
+    let small = Picture::read(PHOTO).unwrap().thumbnail(2000, 2000, None).unwrap();
     assert_eq!((small.width, small.height), (640, 427));
 }
 
@@ -133,9 +125,7 @@ fn refuses_a_picture_that_claims_to_be_huge() {
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc: u32, _| {
-            (crc >> 1) ^ (0xedb8_8320 * (crc & 1))
-        })
+        (0..8).fold(crc ^ u32::from(*byte), |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
     })
 }
 
@@ -147,10 +137,7 @@ fn says_what_is_wrong_with_a_picture() {
     );
     let png = encode(&DynamicImage::new_rgb8(9, 9), ImageFormat::Png);
     let error = Picture::read(&png[..png.len() / 2]).err().unwrap();
-    assert!(
-        error.starts_with("the picture is damaged or of an unusual kind: "),
-        "{error}"
-    );
+    assert!(error.starts_with("the picture is damaged or of an unusual kind: "), "{error}");
 }
 
 #[test]
@@ -172,10 +159,7 @@ fn says_what_is_wrong_with_a_source() {
         source.read(&folder).unwrap_err()
     };
     let missing = read("racket.jpg");
-    assert!(
-        missing.ends_with("; the folder holds rocket.jpg, thumbnail.rs"),
-        "{missing}"
-    );
+    assert!(missing.ends_with("; the folder holds rocket.jpg, thumbnail.rs"), "{missing}");
     assert_eq!(
         read("../Cargo.toml"),
         "`../Cargo.toml` leads out of the folder: give a path relative to it, without `..`"
@@ -185,15 +169,7 @@ fn says_what_is_wrong_with_a_source() {
         "give the picture: either `path` or `image_base64`"
     );
     let both = Source::new(Some("a".to_owned()), Some("b".to_owned()));
-    assert_eq!(
-        both.unwrap_err(),
-        "give either `path` or `image_base64`, not both"
-    );
+    assert_eq!(both.unwrap_err(), "give either `path` or `image_base64`, not both");
     let nonsense = Source::new(None, Some("!".to_owned())).unwrap();
-    assert!(
-        nonsense
-            .read(&folder)
-            .unwrap_err()
-            .starts_with("`image_base64` is not base64: ")
-    );
+    assert!(nonsense.read(&folder).unwrap_err().starts_with("`image_base64` is not base64: "));
 }

@@ -183,7 +183,9 @@ impl Machine {
         let ticker = Ticker::start(&wasmtime).map_err(EngineError::Ticker)?;
         let cache = options.cache.as_ref().and_then(|directory| {
             NativeCache::open(directory, &fingerprint(&wasmtime))
-                .inspect_err(|error| tracing::warn!(%error, "no native code cache; compiling every time"))
+                .inspect_err(
+                    |error| tracing::warn!(%error, "no native code cache; compiling every time"),
+                )
                 .ok()
         });
         Ok(Self { wasmtime, cache, _ticker: ticker })

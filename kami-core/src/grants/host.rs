@@ -311,9 +311,20 @@ mod tests {
     #[test]
     fn authorities_that_fool_other_parsers_are_no_endpoints() {
         for url in [
-            "http://good.com@evil.com", "http://127.1", "http://0x7f.1", "http://2130706433",
-            "http://good.com:80:90", "http://good.com:+80", "http://good.com:0", "http://a b.com",
-            "http://", "http://.", "http://a..b", "ftp://good.com", "http://[::1", "http://[::1]x:80",
+            "http://good.com@evil.com",
+            "http://127.1",
+            "http://0x7f.1",
+            "http://2130706433",
+            "http://good.com:80:90",
+            "http://good.com:+80",
+            "http://good.com:0",
+            "http://a b.com",
+            "http://",
+            "http://.",
+            "http://a..b",
+            "ftp://good.com",
+            "http://[::1",
+            "http://[::1]x:80",
         ] {
             assert_eq!(Endpoint::of_url(url), None, "{url}");
         }

@@ -287,7 +287,9 @@ impl Denial {
         let line = &self.line;
         match self.rule {
             DenialRule::NotRequested | DenialRule::SpecialAddress | DenialRule::RawSocket => {
-                format!("the tool's author can ask for it under [package.metadata.kami.security]: {line}")
+                format!(
+                    "the tool's author can ask for it under [package.metadata.kami.security]: {line}"
+                )
             }
             DenialRule::NotGranted => format!("the operator can grant it: {line}"),
         }
@@ -353,10 +355,14 @@ impl EnvName {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantNameError {
     /// Not a mount name.
-    #[error("a mount's name is 1 to 32 of a-z, 0-9 and `-`, starts with a letter or digit, and is not `scratch`")]
+    #[error(
+        "a mount's name is 1 to 32 of a-z, 0-9 and `-`, starts with a letter or digit, and is not `scratch`"
+    )]
     Mount,
     /// Not an environment variable's name.
-    #[error("an environment variable's name is 1 to 128 of A-Z, a-z, 0-9 and `_`, and does not start with a digit")]
+    #[error(
+        "an environment variable's name is 1 to 128 of A-Z, a-z, 0-9 and `_`, and does not start with a digit"
+    )]
     Env,
 }
 
@@ -425,7 +431,8 @@ mod tests {
         let mut granted = Grant::all(&requested);
         granted.net = vec!["api.example.com".parse().unwrap(), "elsewhere.net".parse().unwrap()];
         let effective = Effective::new(requested, granted);
-        let rule = |url: &str| effective.endpoint(&Endpoint::of_url(url).unwrap()).map_err(|d| d.rule);
+        let rule =
+            |url: &str| effective.endpoint(&Endpoint::of_url(url).unwrap()).map_err(|d| d.rule);
         assert_eq!(rule("https://api.example.com"), Ok(()));
         assert_eq!(rule("https://www.example.com"), Err(DenialRule::NotGranted));
         assert_eq!(rule("https://elsewhere.net"), Err(DenialRule::NotRequested));
@@ -450,9 +457,12 @@ mod tests {
     fn mounts_need_a_request_a_binding_and_file_access() {
         let docs: MountName = "docs".parse().unwrap();
         let mut requested = Capabilities { fs: FsAccess::Sandbox, ..Capabilities::default() };
-        requested.mounts.insert(docs.clone(), MountRequest { access: Access::ReadWrite, ..Default::default() });
+        requested
+            .mounts
+            .insert(docs.clone(), MountRequest { access: Access::ReadWrite, ..Default::default() });
         let mut granted = Grant::all(&requested);
-        let count = |r: &Capabilities, g: &Grant| Effective::new(r.clone(), g.clone()).mounts().count();
+        let count =
+            |r: &Capabilities, g: &Grant| Effective::new(r.clone(), g.clone()).mounts().count();
         assert_eq!(count(&requested, &granted), 0, "not bound");
         granted.mounts.insert(docs, Binding { path: "/srv".into(), access: Access::ReadOnly });
         let effective = Effective::new(requested.clone(), granted.clone());

@@ -24,7 +24,9 @@ pub struct Annotations {
 
 /// A reassuring hint that the capabilities do not prove.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("claims to be {claim}, but asks for {capability}, which does not prove it: drop the claim or the capability")]
+#[error(
+    "claims to be {claim}, but asks for {capability}, which does not prove it: drop the claim or the capability"
+)]
 pub struct ClaimError {
     claim: &'static str,
     capability: &'static str,

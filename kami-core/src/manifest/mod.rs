@@ -117,7 +117,9 @@ pub enum ManifestError {
     #[error("the manifest has {0} bytes, and {MAX_BYTES} is the most")]
     TooLarge(usize),
     /// Written by a newer toolchain.
-    #[error("the manifest has format {0}, and this version reads format {FORMAT}: update cargo-kami")]
+    #[error(
+        "the manifest has format {0}, and this version reads format {FORMAT}: update cargo-kami"
+    )]
     Format(u64),
     /// Not JSON, or not of the manifest's shape.
     #[error("the manifest is not valid")]
@@ -206,7 +208,8 @@ impl Manifest {
 
     /// The JSON that goes into the artifact: the same text for the same manifest.
     pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a manifest holds only strings, numbers and string-keyed maps")
+        serde_json::to_vec(self)
+            .expect("a manifest holds only strings, numbers and string-keyed maps")
     }
 
     /// The definition of the tool called `name`.
@@ -235,7 +238,8 @@ impl Manifest {
 impl ToolDefinition {
     fn check_schemas(&self) -> Result<(), ManifestError> {
         let is_object = |schema: &JsonObject| schema.get("type") == Some(&Value::from("object"));
-        let schemas = [("input", Some(&self.input_schema)), ("output", self.output_schema.as_ref())];
+        let schemas =
+            [("input", Some(&self.input_schema)), ("output", self.output_schema.as_ref())];
         for (name, schema) in schemas {
             if schema.is_some_and(|schema| !is_object(schema)) {
                 return Err(ManifestError::NotAnObject { tool: self.name.clone(), schema: name });
@@ -275,7 +279,8 @@ mod tests {
     }
 
     fn manifest(tools: Vec<ToolDefinition>) -> Result<Manifest, ManifestError> {
-        let package = serde_json::from_value(json!({"id": "dev.example.t", "version": "1.0.0"})).unwrap();
+        let package =
+            serde_json::from_value(json!({"id": "dev.example.t", "version": "1.0.0"})).unwrap();
         Manifest::new(package, tools, Capabilities::default(), Provenance::default())
     }
 

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rmcp::model::{
-    self, AudioContent, CallToolResult, ContentBlock, EmbeddedResource, ErrorData, ImageContent, MetaObject,
-    TextContent, Tool, ToolAnnotations,
+    self, AudioContent, CallToolResult, ContentBlock, EmbeddedResource, ErrorData, ImageContent,
+    MetaObject, TextContent, Tool, ToolAnnotations,
 };
 
 use crate::call::{
-    CallError, CallOutcome, CallReport, CallStats, Content, ContentAnnotations, ContentBody, ResourceBody,
-    ResourceContents, ResourceLink, Role, ToolResult,
+    CallError, CallOutcome, CallReport, CallStats, Content, ContentAnnotations, ContentBody,
+    ResourceBody, ResourceContents, ResourceLink, Role, ToolResult,
 };
 use crate::resolve::{CatalogEntry, ResolveError};
 

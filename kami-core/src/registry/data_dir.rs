@@ -77,30 +77,18 @@ impl DataDir {
     /// # Errors
     /// Where one of the paths is something else than a directory, or cannot be made one.
     pub fn create(&self) -> Result<(), RegistryError> {
-        let directories = [
-            self.artifacts_dir(),
-            self.cache_dir(),
-            self.keys_dir(),
-            self.scratch_dir(),
-        ];
+        let directories =
+            [self.artifacts_dir(), self.cache_dir(), self.keys_dir(), self.scratch_dir()];
         // From the outside in, so that the path to blame is the one that is reported.
         create_private(&self.path)?;
-        directories
-            .iter()
-            .try_for_each(|directory| create_private(directory))
+        directories.iter().try_for_each(|directory| create_private(directory))
     }
 }
 
 fn create_private(directory: &Path) -> Result<(), RegistryError> {
     let failed = |source: io::Error| match fs::metadata(directory) {
-        Ok(found) if !found.is_dir() => RegistryError::NotADirectory {
-            path: directory.into(),
-        },
-        _ => RegistryError::Io {
-            action: "create the directory",
-            path: directory.into(),
-            source,
-        },
+        Ok(found) if !found.is_dir() => RegistryError::NotADirectory { path: directory.into() },
+        _ => RegistryError::Io { action: "create the directory", path: directory.into(), source },
     };
     let mut builder = DirBuilder::new();
     builder.recursive(true);

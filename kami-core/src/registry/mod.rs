@@ -232,11 +232,7 @@ impl Registry {
     pub fn open(dir: &DataDir) -> Result<Self, RegistryError> {
         dir.create()?;
         let connection = schema::open(dir)?;
-        let registry = Self {
-            connection,
-            dir: dir.clone(),
-            swept: false,
-        };
+        let registry = Self { connection, dir: dir.clone(), swept: false };
         match registry.prepare() {
             Ok(()) => Ok(registry),
             // The header is right, but not what it promises.
@@ -293,10 +289,7 @@ impl Registry {
         if let Some(before) = &before {
             self.discard(before.digest);
         }
-        Ok(Installed {
-            package,
-            replaced: before.map(|before| before.manifest.package.version),
-        })
+        Ok(Installed { package, replaced: before.map(|before| before.manifest.package.version) })
     }
 
     /// Uninstalls a package and gives what it was.
@@ -310,10 +303,8 @@ impl Registry {
             row::delete(transaction, dir, id)?
                 .ok_or_else(|| RegistryError::NotInstalled(id.clone()))
         })?;
-        let package = package.map_err(|source| RegistryError::UninstalledDamaged {
-            package: id.clone(),
-            source,
-        })?;
+        let package = package
+            .map_err(|source| RegistryError::UninstalledDamaged { package: id.clone(), source })?;
         self.discard(package.digest);
         Ok(package)
     }
@@ -368,9 +359,7 @@ impl Registry {
     pub fn generation(&self) -> Result<i64, RegistryError> {
         let query = "SELECT generation FROM meta";
         let read = |connection: &Connection| {
-            connection
-                .prepare_cached(query)?
-                .query_row([], |row| row.get(0))
+            connection.prepare_cached(query)?.query_row([], |row| row.get(0))
         };
         read(&self.connection).map_err(|error| RegistryError::sql(&self.dir, error))
     }
@@ -401,11 +390,7 @@ impl Registry {
             .prepare_cached(query)
             .and_then(|mut statement| statement.query_row([digest.to_string()], |row| row.get(0)))
             .map_err(failed)?;
-        if used {
-            Ok(())
-        } else {
-            store::remove(&self.dir, digest)
-        }
+        if used { Ok(()) } else { store::remove(&self.dir, digest) }
     }
 
     /// Once in this registry's life, before it writes: readers need not pay for it.
@@ -428,13 +413,10 @@ fn write<T>(
     work: impl FnOnce(&Transaction<'_>) -> Result<T, RegistryError>,
 ) -> Result<T, RegistryError> {
     let failed = |error| RegistryError::sql(dir, error);
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failed)?;
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let done = work(&transaction)?;
-    transaction
-        .execute("UPDATE meta SET generation = generation + 1", [])
-        .map_err(failed)?;
+    transaction.execute("UPDATE meta SET generation = generation + 1", []).map_err(failed)?;
     transaction.commit().map_err(failed)?;
     Ok(done)
 }
@@ -458,17 +440,12 @@ fn check_alias(
         })
         .map_err(|error| RegistryError::sql(dir, error))?;
     match owner {
-        Some(by) => Err(RegistryError::AliasTaken {
-            alias: alias.clone(),
-            by,
-        }),
+        Some(by) => Err(RegistryError::AliasTaken { alias: alias.clone(), by }),
         None => Ok(()),
     }
 }
 
 fn now() -> u64 {
     // A clock before 1970 is wrong anyway.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -61,10 +61,8 @@ pub(super) fn select(
     let mut rows = statement.query(parameters).map_err(failed)?;
     let mut packages = Vec::new();
     while let Some(row) = rows.next().map_err(failed)? {
-        let package = parse(row).map_err(|source| RegistryError::Row {
-            package: name(row),
-            source,
-        })?;
+        let package =
+            parse(row).map_err(|source| RegistryError::Row { package: name(row), source })?;
         packages.push(package);
     }
     Ok(packages)
@@ -97,9 +95,7 @@ pub(super) fn insert(
     let add_tool = "INSERT INTO tools (name, package) VALUES (?1, ?2)";
     let mut statement = connection.prepare_cached(add_tool).map_err(failed)?;
     for tool in &package.manifest.tools {
-        statement
-            .execute((tool.name.as_str(), key))
-            .map_err(failed)?;
+        statement.execute((tool.name.as_str(), key)).map_err(failed)?;
     }
     Ok(())
 }
@@ -121,10 +117,9 @@ pub(super) fn delete(
 /// The id in a row, as far as it can be shown.
 fn name(row: &Row<'_>) -> String {
     match row.get_ref("id") {
-        Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text)
-            .escape_debug()
-            .take(PackageId::MAX_LENGTH)
-            .collect(),
+        Ok(ValueRef::Text(text)) => {
+            String::from_utf8_lossy(text).escape_debug().take(PackageId::MAX_LENGTH).collect()
+        }
         _ => "?".to_owned(),
     }
 }
@@ -148,9 +143,7 @@ fn parse(row: &Row<'_>) -> Result<InstalledPackage, RowError> {
         alias: optional(row, "alias", str::parse)?,
         signer: optional(row, "signer", str::parse)?,
         source: required(row, "source", str::parse)?,
-        installed_at: column(row, "installed_at", |value| {
-            Ok(u64::try_from(value.as_i64()?)?)
-        })?,
+        installed_at: column(row, "installed_at", |value| Ok(u64::try_from(value.as_i64()?)?))?,
     })
 }
 
@@ -162,9 +155,7 @@ fn column<T>(
     parse: impl FnOnce(ValueRef<'_>) -> Result<T, Boxed>,
 ) -> Result<T, RowError> {
     let value = row.get_ref(column).map_err(Boxed::from);
-    value
-        .and_then(parse)
-        .map_err(|source| RowError { column, source })
+    value.and_then(parse).map_err(|source| RowError { column, source })
 }
 
 fn required<T, E: Into<Boxed>>(
@@ -180,11 +171,5 @@ fn optional<T, E: Into<Boxed>>(
     name: &'static str,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<Option<T>, RowError> {
-    column(row, name, |value| {
-        value
-            .as_str_or_null()?
-            .map(parse)
-            .transpose()
-            .map_err(E::into)
-    })
+    column(row, name, |value| value.as_str_or_null()?.map(parse).transpose().map_err(E::into))
 }

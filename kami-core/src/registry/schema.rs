@@ -58,11 +58,7 @@ const MIGRATIONS: &[&str] = &[
 pub(super) fn open(dir: &DataDir) -> Result<Connection, RegistryError> {
     let path = dir.registry_file();
     if let Err(source) = atomic_file::ensure(&path) {
-        return Err(RegistryError::Io {
-            action: "create",
-            path,
-            source,
-        });
+        return Err(RegistryError::Io { action: "create", path, source });
     }
     let mut connection = connect(&path).map_err(|error| RegistryError::sql(dir, error))?;
     migrate(&mut connection, dir, MIGRATIONS)?;
@@ -139,9 +135,7 @@ impl Header {
         let known = migrations.len();
         let empty = self.application_id == 0 && self.user_version == 0 && self.objects == 0;
         if !empty && self.application_id != APPLICATION_ID {
-            return Err(RegistryError::Foreign {
-                path: dir.registry_file(),
-            });
+            return Err(RegistryError::Foreign { path: dir.registry_file() });
         }
         match usize::try_from(self.user_version) {
             Ok(applied) if applied <= known => Ok(applied),
@@ -162,30 +156,21 @@ fn migrate(
 ) -> Result<(), RegistryError> {
     let failed = |error| RegistryError::sql(dir, error);
     let reading = connection.transaction().map_err(failed)?;
-    let applied = Header::read(&reading)
-        .map_err(failed)?
-        .applied(dir, migrations)?;
+    let applied = Header::read(&reading).map_err(failed)?.applied(dir, migrations)?;
     drop(reading);
     if applied == migrations.len() {
         return Ok(());
     }
-    let writing = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failed)?;
+    let writing =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     // Another process may have been faster.
-    let applied = Header::read(&writing)
-        .map_err(failed)?
-        .applied(dir, migrations)?;
+    let applied = Header::read(&writing).map_err(failed)?.applied(dir, migrations)?;
     for migration in &migrations[applied..] {
         writing.execute_batch(migration).map_err(failed)?;
     }
-    writing
-        .pragma_update(None, "application_id", APPLICATION_ID)
-        .map_err(failed)?;
+    writing.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     let version = i64::try_from(migrations.len()).expect("there are few migrations");
-    writing
-        .pragma_update(None, "user_version", version)
-        .map_err(failed)?;
+    writing.pragma_update(None, "user_version", version).map_err(failed)?;
     writing.commit().map_err(failed)
 }
 
@@ -206,38 +191,20 @@ mod tests {
             migrate(&mut connection, &dir, &steps[..count]).unwrap();
             migrate(&mut connection, &dir, &steps[..count]).unwrap();
         }
-        let sum: i64 = connection
-            .query_row("SELECT sum(x) FROM a", [], |row| row.get(0))
-            .unwrap();
+        let sum: i64 = connection.query_row("SELECT sum(x) FROM a", [], |row| row.get(0)).unwrap();
         assert_eq!(sum, 3);
         let error = migrate(&mut connection, &dir, &steps[..1]).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                RegistryError::Newer {
-                    found: 3,
-                    known: 1,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, RegistryError::Newer { found: 3, known: 1, .. }), "{error}");
     }
 
     #[test]
     fn a_migration_that_fails_leaves_the_old_schema() {
         let mut connection = Connection::open_in_memory().unwrap();
         let dir = DataDir::new("in-memory");
-        let steps = [
-            "CREATE TABLE a (x INTEGER) STRICT",
-            "DROP TABLE a",
-            "nonsense",
-        ];
+        let steps = ["CREATE TABLE a (x INTEGER) STRICT", "DROP TABLE a", "nonsense"];
         migrate(&mut connection, &dir, &steps[..1]).unwrap();
         migrate(&mut connection, &dir, &steps).unwrap_err();
-        connection
-            .query_row("SELECT count(*) FROM a", [], |_| Ok(()))
-            .unwrap();
+        connection.query_row("SELECT count(*) FROM a", [], |_| Ok(())).unwrap();
         migrate(&mut connection, &dir, &steps[..2]).unwrap();
     }
 }

@@ -21,11 +21,7 @@ pub(super) fn put(dir: &DataDir, digest: Digest, bytes: &[u8]) -> Result<(), Reg
     } else {
         atomic_file::replace(&path, bytes)
     };
-    stored.map_err(|source| RegistryError::Io {
-        action: "write",
-        path,
-        source,
-    })
+    stored.map_err(|source| RegistryError::Io { action: "write", path, source })
 }
 
 /// Whether the file can be read and has exactly this content.
@@ -44,30 +40,20 @@ pub(super) fn read(dir: &DataDir, digest: Digest) -> Result<Vec<u8>, RegistryErr
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(RegistryError::ArtifactMissing { digest, path })
         }
-        Err(source) => Err(RegistryError::Io {
-            action: "read",
-            path,
-            source,
-        }),
+        Err(source) => Err(RegistryError::Io { action: "read", path, source }),
     }
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let found = fs::metadata(path)?;
     if !found.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "it is not a regular file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
     }
     let most = MAX_BYTES as u64;
     let mut bytes = Vec::with_capacity(found.len().min(most) as usize);
     File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it is larger than any artifact",
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any artifact"));
     }
     Ok(bytes)
 }
@@ -76,11 +62,9 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 pub(super) fn remove(dir: &DataDir, digest: Digest) -> Result<(), RegistryError> {
     let path = dir.artifact_file(digest);
     match fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(RegistryError::Io {
-            action: "remove",
-            path,
-            source,
-        }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(RegistryError::Io { action: "remove", path, source })
+        }
         _ => Ok(()),
     }
 }
@@ -88,9 +72,5 @@ pub(super) fn remove(dir: &DataDir, digest: Digest) -> Result<(), RegistryError>
 /// Removes what killed installers left behind.
 pub(super) fn sweep(dir: &DataDir) -> Result<(), RegistryError> {
     let path = dir.artifacts_dir();
-    atomic_file::sweep(&path).map_err(|source| RegistryError::Io {
-        action: "tidy",
-        path,
-        source,
-    })
+    atomic_file::sweep(&path).map_err(|source| RegistryError::Io { action: "tidy", path, source })
 }

@@ -23,10 +23,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        Self {
-            dir: DataDir::new(root.path().join("data")),
-            _root: root,
-        }
+        Self { dir: DataDir::new(root.path().join("data")), _root: root }
     }
 
     fn open(&self) -> Registry {
@@ -64,15 +61,10 @@ fn assert_consistent(dir: &DataDir) -> Vec<InstalledPackage> {
     for package in &packages {
         let bytes = registry.read_artifact(package.digest).unwrap();
         assert_eq!(Digest::of(&bytes), package.digest);
-        assert_eq!(
-            Artifact::parse(bytes).unwrap().manifest(),
-            &package.manifest
-        );
+        assert_eq!(Artifact::parse(bytes).unwrap().manifest(), &package.manifest);
     }
-    let check: String = registry
-        .connection
-        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .unwrap();
+    let check: String =
+        registry.connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
     packages
 }
@@ -87,10 +79,7 @@ fn what_is_installed_is_read_back() {
     let key = SecretKey::generate().unwrap();
     let mut trust = TrustStore::default();
     trust.add(key.public(), "test");
-    let artifact = sign(
-        &fixtures::artifact("dev.example.signed", "1.2.3", "tool"),
-        &key,
-    );
+    let artifact = sign(&fixtures::artifact("dev.example.signed", "1.2.3", "tool"), &key);
     let artifact = Artifact::parse(artifact).unwrap();
     let artifact = SignedArtifact::verify(artifact, &trust, Unsigned::Refuse).unwrap();
     let grant = Grant {
@@ -98,10 +87,7 @@ fn what_is_installed_is_read_back() {
         limits: Limits::new(10, 20, Some(30)).unwrap(),
         ..Grant::default()
     };
-    let options = InstallOptions {
-        alias: alias("short"),
-        source: "./somewhere".to_owned(),
-    };
+    let options = InstallOptions { alias: alias("short"), source: "./somewhere".to_owned() };
 
     let mut registry = scene.open();
     install(&mut registry, &unsigned("dev.example.other", "0.1.0")).unwrap();
@@ -112,25 +98,13 @@ fn what_is_installed_is_read_back() {
     drop(registry);
 
     let registry = scene.open();
-    let found = registry
-        .package(&id("dev.example.signed"))
-        .unwrap()
-        .unwrap();
+    let found = registry.package(&id("dev.example.signed")).unwrap().unwrap();
     assert_eq!(found, installed.package);
-    assert_eq!(
-        (found.grant, found.alias, found.source),
-        (grant, options.alias, options.source)
-    );
+    assert_eq!((found.grant, found.alias, found.source), (grant, options.alias, options.source));
     assert_eq!(registry.package(&id("dev.example.absent")).unwrap(), None);
-    assert_eq!(
-        registry.read_artifact(found.digest).unwrap(),
-        artifact.artifact().bytes()[..]
-    );
+    assert_eq!(registry.read_artifact(found.digest).unwrap(), artifact.artifact().bytes()[..]);
     let packages = assert_consistent(&scene.dir);
-    let ids: Vec<_> = packages
-        .iter()
-        .map(|package| package.id().as_str())
-        .collect();
+    let ids: Vec<_> = packages.iter().map(|package| package.id().as_str()).collect();
     assert_eq!(ids, ["dev.example.other", "dev.example.signed"]);
     assert_eq!(packages[0].signer, None);
 }
@@ -139,17 +113,12 @@ fn what_is_installed_is_read_back() {
 fn a_new_version_replaces_the_old_one_and_its_file() {
     let scene = Scene::new();
     let mut registry = scene.open();
-    let old = install(&mut registry, &unsigned("dev.example.t", "1.0.0"))
-        .unwrap()
-        .package;
+    let old = install(&mut registry, &unsigned("dev.example.t", "1.0.0")).unwrap().package;
     let new = install(&mut registry, &unsigned("dev.example.t", "2.0.0")).unwrap();
     assert_eq!(new.replaced, Some(semver::Version::new(1, 0, 0)));
     assert_eq!(assert_consistent(&scene.dir), [new.package]);
     let missing = registry.read_artifact(old.digest);
-    assert!(
-        matches!(missing, Err(RegistryError::ArtifactMissing { .. })),
-        "{missing:?}"
-    );
+    assert!(matches!(missing, Err(RegistryError::ArtifactMissing { .. })), "{missing:?}");
 
     let again = install(&mut registry, &unsigned("dev.example.t", "2.0.0")).unwrap();
     assert_eq!(again.replaced, Some(semver::Version::new(2, 0, 0)));
@@ -161,18 +130,11 @@ fn a_new_version_replaces_the_old_one_and_its_file() {
 fn uninstalling_leaves_nothing_and_says_what_is_not_there() {
     let scene = Scene::new();
     let mut registry = scene.open();
-    let package = install(&mut registry, &unsigned("dev.example.t", "1.0.0"))
-        .unwrap()
-        .package;
+    let package = install(&mut registry, &unsigned("dev.example.t", "1.0.0")).unwrap().package;
     assert_eq!(registry.uninstall(package.id()).unwrap(), package);
     assert_eq!(assert_consistent(&scene.dir), []);
     assert_eq!(stored_files(&scene.dir), 0);
-    assert_eq!(
-        registry
-            .packages_with_tool(&"tool".parse().unwrap())
-            .unwrap(),
-        []
-    );
+    assert_eq!(registry.packages_with_tool(&"tool".parse().unwrap()).unwrap(), []);
     let error = registry.uninstall(package.id()).unwrap_err();
     assert!(matches!(error, RegistryError::NotInstalled(_)), "{error}");
 }
@@ -184,42 +146,24 @@ fn packages_are_found_by_their_tools() {
     for id in ["dev.example.b", "dev.example.a"] {
         install(&mut registry, &unsigned(id, "1.0.0")).unwrap();
     }
-    let found = registry
-        .packages_with_tool(&"tool".parse().unwrap())
-        .unwrap();
+    let found = registry.packages_with_tool(&"tool".parse().unwrap()).unwrap();
     assert_eq!(found, registry.packages().unwrap());
-    assert_eq!(
-        registry
-            .packages_with_tool(&"other".parse().unwrap())
-            .unwrap(),
-        []
-    );
+    assert_eq!(registry.packages_with_tool(&"other".parse().unwrap()).unwrap(), []);
 }
 
 #[test]
 fn an_alias_has_one_owner() {
     let scene = Scene::new();
     let mut registry = scene.open();
-    let options = InstallOptions {
-        alias: alias("mine"),
-        ..InstallOptions::default()
-    };
+    let options = InstallOptions { alias: alias("mine"), ..InstallOptions::default() };
     for version in ["1.0.0", "2.0.0"] {
         let first = unsigned("dev.example.first", version);
-        registry
-            .install(&first, &Grant::default(), &options)
-            .unwrap();
+        registry.install(&first, &Grant::default(), &options).unwrap();
     }
     let before = registry.generation().unwrap();
     let second = unsigned("dev.example.second", "1.0.0");
-    let error = registry
-        .install(&second, &Grant::default(), &options)
-        .unwrap_err()
-        .to_string();
-    assert_eq!(
-        error,
-        "the name `mine` is taken by `dev.example.first`: choose another one"
-    );
+    let error = registry.install(&second, &Grant::default(), &options).unwrap_err().to_string();
+    assert_eq!(error, "the name `mine` is taken by `dev.example.first`: choose another one");
     assert_eq!(registry.generation().unwrap(), before);
     assert_eq!(assert_consistent(&scene.dir).len(), 1);
 }
@@ -236,10 +180,7 @@ fn every_change_by_anyone_gives_another_generation() {
         writer.uninstall(&id("dev.example.t")).unwrap();
         seen.push(reader.generation().unwrap());
     }
-    assert!(
-        seen.is_sorted_by(|earlier, later| earlier < later),
-        "{seen:?}"
-    );
+    assert!(seen.is_sorted_by(|earlier, later| earlier < later), "{seen:?}");
     assert_eq!(reader.generation().unwrap(), *seen.last().unwrap());
 }
 
@@ -255,11 +196,7 @@ fn a_tampered_file_is_mended_by_installing_again() {
     flipped[20] ^= 1;
     for wrong in [&flipped[..], &right[1..], b""] {
         fs::write(&path, wrong).unwrap();
-        assert_eq!(
-            registry.read_artifact(digest).unwrap(),
-            wrong,
-            "reading believes nothing"
-        );
+        assert_eq!(registry.read_artifact(digest).unwrap(), wrong, "reading believes nothing");
         install(&mut registry, &artifact).unwrap();
         assert_eq!(fs::read(&path).unwrap(), right);
     }
@@ -277,10 +214,7 @@ fn files_that_are_none_are_refused_rather_than_waited_for() {
     fs::remove_file(&path).unwrap();
     let _socket = UnixListener::bind(&path).unwrap();
     let error = registry.read_artifact(digest).unwrap_err();
-    assert!(
-        matches!(error, RegistryError::Io { action: "read", .. }),
-        "{error}"
-    );
+    assert!(matches!(error, RegistryError::Io { action: "read", .. }), "{error}");
     install(&mut registry, &artifact).unwrap();
     assert_consistent(&scene.dir);
 }
@@ -291,26 +225,13 @@ fn nobody_else_can_look_inside() {
     use std::os::unix::fs::PermissionsExt as _;
     let scene = Scene::new();
     let mut registry = scene.open();
-    let digest = install(&mut registry, &unsigned("dev.example.t", "1.0.0"))
-        .unwrap()
-        .package
-        .digest;
+    let digest =
+        install(&mut registry, &unsigned("dev.example.t", "1.0.0")).unwrap().package.digest;
     let dir = &scene.dir;
     let wal = dir.path().join("registry.db-wal");
     for (mode, paths) in [
-        (
-            0o700,
-            vec![
-                dir.path().to_owned(),
-                dir.artifacts_dir(),
-                dir.keys_dir(),
-                dir.cache_dir(),
-            ],
-        ),
-        (
-            0o600,
-            vec![dir.registry_file(), wal, dir.artifact_file(digest)],
-        ),
+        (0o700, vec![dir.path().to_owned(), dir.artifacts_dir(), dir.keys_dir(), dir.cache_dir()]),
+        (0o600, vec![dir.registry_file(), wal, dir.artifact_file(digest)]),
     ] {
         for path in paths {
             let found = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
@@ -329,10 +250,7 @@ fn a_file_in_the_way_is_named() {
         "{error}"
     );
     let below = DataDir::new(scene.dir.path().join("deeper"));
-    assert!(matches!(
-        Registry::open(&below).unwrap_err(),
-        RegistryError::Io { .. }
-    ));
+    assert!(matches!(Registry::open(&below).unwrap_err(), RegistryError::Io { .. }));
 }
 
 /// Puts `content` where the registry should be, and expects a refusal that changes nothing.
@@ -342,14 +260,8 @@ fn refused(case: &str, content: &[u8]) -> RegistryError {
     let path = scene.dir.registry_file();
     fs::write(&path, content).unwrap();
     let error = Registry::open(&scene.dir).expect_err(case);
-    assert!(
-        error.to_string().contains(path.to_str().unwrap()),
-        "{error}"
-    );
-    assert!(
-        fs::read(&path).unwrap() == content,
-        "changed after: {error}"
-    );
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    assert!(fs::read(&path).unwrap() == content, "changed after: {error}");
     error
 }
 
@@ -364,17 +276,7 @@ fn database(sql: &str) -> Vec<u8> {
 #[test]
 fn a_newer_registry_is_refused_and_left_as_it_is() {
     let error = refused("newer", &database("PRAGMA user_version = 99"));
-    assert!(
-        matches!(
-            error,
-            RegistryError::Newer {
-                found: 99,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, RegistryError::Newer { found: 99, known: 1, .. }), "{error}");
     assert!(error.to_string().contains("update"), "{error}");
 }
 
@@ -382,10 +284,7 @@ fn a_newer_registry_is_refused_and_left_as_it_is() {
 fn another_programs_database_is_refused_and_left_as_it_is() {
     for sql in ["PRAGMA application_id = 7", "PRAGMA application_id = 0"] {
         let error = refused(sql, &database(sql));
-        assert!(
-            matches!(error, RegistryError::Foreign { .. }),
-            "{sql}: {error}"
-        );
+        assert!(matches!(error, RegistryError::Foreign { .. }), "{sql}: {error}");
     }
 }
 
@@ -407,10 +306,7 @@ fn a_damaged_registry_is_refused_and_left_as_it_is() {
     ];
     for (case, content) in cases {
         let error = refused(case, content);
-        assert!(
-            matches!(error, RegistryError::Corrupt { .. }),
-            "{case}: {error:?}"
-        );
+        assert!(matches!(error, RegistryError::Corrupt { .. }), "{case}: {error:?}");
     }
 }
 
@@ -442,10 +338,7 @@ fn a_damaged_entry_is_named_and_mended() {
         ("digest", "'sha256:00'"),
         ("manifest", "'{}'"),
         ("manifest", "CAST(x'ff' AS TEXT)"),
-        (
-            "manifest",
-            "replace(manifest, 'dev.example.t', 'dev.example.u')",
-        ),
+        ("manifest", "replace(manifest, 'dev.example.t', 'dev.example.u')"),
         ("granted", "'{\"net\": [\"no host at all\"]}'"),
         ("alias", "'two words'"),
         ("signer", "'ed25519:00'"),
@@ -459,23 +352,12 @@ fn a_damaged_entry_is_named_and_mended() {
         let damage = format!("UPDATE packages SET {column} = {value}");
         install(&mut registry, &artifact).unwrap();
         scene.tamper(&damage);
-        for error in [
-            registry.packages().unwrap_err(),
-            registry.package(&id).unwrap_err(),
-        ] {
+        for error in [registry.packages().unwrap_err(), registry.package(&id).unwrap_err()] {
             // A version that merely differs is noticed where it disagrees with the manifest.
-            let blamed = if value == "'3.0.0'" {
-                "manifest"
-            } else {
-                column
-            };
+            let blamed = if value == "'3.0.0'" { "manifest" } else { column };
             match error {
                 RegistryError::Row { package, source } => {
-                    assert_eq!(
-                        (package.as_str(), source.column),
-                        (id.as_str(), blamed),
-                        "{value}"
-                    );
+                    assert_eq!((package.as_str(), source.column), (id.as_str(), blamed), "{value}");
                 }
                 other => panic!("{value}: {other:?}"),
             }
@@ -484,10 +366,7 @@ fn a_damaged_entry_is_named_and_mended() {
         assert_consistent(&scene.dir);
         scene.tamper(&damage);
         let error = registry.uninstall(&id).unwrap_err();
-        assert!(
-            matches!(error, RegistryError::UninstalledDamaged { .. }),
-            "{value}: {error:?}"
-        );
+        assert!(matches!(error, RegistryError::UninstalledDamaged { .. }), "{value}: {error:?}");
         assert_eq!(registry.package(&id).unwrap(), None);
     }
 }
@@ -504,16 +383,13 @@ fn foreign_keys_hold() {
 fn an_installer_that_dies_between_file_and_row_leaves_the_old_state() {
     let scene = Scene::new();
     let mut registry = scene.open();
-    let old = install(&mut registry, &unsigned("dev.example.t", "1.0.0"))
-        .unwrap()
-        .package;
+    let old = install(&mut registry, &unsigned("dev.example.t", "1.0.0")).unwrap().package;
     let generation = registry.generation().unwrap();
     let new = unsigned("dev.example.t", "2.0.0");
     {
         let connection = &mut registry.connection;
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .unwrap();
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
         store::put(&scene.dir, new.artifact().digest(), new.artifact().bytes()).unwrap();
         row::delete(&transaction, &scene.dir, old.id()).unwrap();
         // Dropped here, like the connection of a process that is gone.
@@ -591,11 +467,7 @@ fn many_at_once_end_consistent() {
         }
     });
     let packages = assert_consistent(&scene.dir);
-    assert_eq!(
-        stored_files(&scene.dir),
-        packages.len(),
-        "no file stays without its package"
-    );
+    assert_eq!(stored_files(&scene.dir), packages.len(), "no file stays without its package");
 }
 
 /// The environment variable that names the data directory to a child process.
@@ -611,11 +483,7 @@ fn churns_until_killed() {
 
 fn spawn_churning(dir: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "registry::tests::churns_until_killed",
-            "--ignored",
-        ])
+        .args(["--exact", "registry::tests::churns_until_killed", "--ignored"])
         .env(CHILD, dir)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -631,10 +499,7 @@ fn killed_processes_leave_every_package_with_its_file() {
         let mut children: Vec<_> = (0..2).map(|_| spawn_churning(scene.dir.path())).collect();
         thread::sleep(Duration::from_millis(80 + 37 * (round % 7)));
         for child in &mut children {
-            assert!(
-                child.try_wait().unwrap().is_none(),
-                "a child failed by itself"
-            );
+            assert!(child.try_wait().unwrap().is_none(), "a child failed by itself");
             child.kill().unwrap();
             child.wait().unwrap();
         }

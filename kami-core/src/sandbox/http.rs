@@ -117,7 +117,8 @@ impl WasiHttpHooks for HttpGate {
                 resolve(&endpoint, &effective, &denials).await
             });
             let address = address.await?;
-            let stream = within(timeouts.connect, Error::ConnectionTimeout, connect(&endpoint, address));
+            let stream =
+                within(timeouts.connect, Error::ConnectionTimeout, connect(&endpoint, address));
             exchange(stream.await?, request, timeouts).await
         })
     }
@@ -162,7 +163,10 @@ async fn resolve(
         Some(address) => vec![SocketAddr::new(address, endpoint.port())],
         None => {
             let failed = |_| Error::DnsError { rcode: None, info_code: None };
-            tokio::net::lookup_host((endpoint.host(), endpoint.port())).await.map_err(failed)?.collect()
+            tokio::net::lookup_host((endpoint.host(), endpoint.port()))
+                .await
+                .map_err(failed)?
+                .collect()
         }
     };
     if addresses.is_empty() {
@@ -230,7 +234,9 @@ async fn exchange(
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str()).to_owned();
     *request.uri_mut() = target.try_into().map_err(|_| Error::HttpRequestUriInvalid)?;
     let request = request.map(|body| {
-        Limited::new(body, MAX_REQUEST_BYTES).map_err(|_| Error::HttpRequestBodySize(None)).boxed_unsync()
+        Limited::new(body, MAX_REQUEST_BYTES)
+            .map_err(|_| Error::HttpRequestBodySize(None))
+            .boxed_unsync()
     });
 
     let mut connection = Box::pin(connection);
@@ -260,9 +266,7 @@ async fn exchange(
         })
         .boxed_unsync()
     });
-    let driver = async move {
-        if closed { Ok(()) } else { connection.await.map_err(Error::from) }
-    };
+    let driver = async move { if closed { Ok(()) } else { connection.await.map_err(Error::from) } };
     Ok((body, Box::new(driver)))
 }
 

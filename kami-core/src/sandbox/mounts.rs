@@ -105,6 +105,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        assert!(matches!(vet(directory.path(), None), Err(MountError::Special(path)) if path.ends_with("socket")));
+        assert!(
+            matches!(vet(directory.path(), None), Err(MountError::Special(path)) if path.ends_with("socket"))
+        );
     }
 }

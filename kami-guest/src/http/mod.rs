@@ -128,10 +128,8 @@ impl Request {
     /// If the URL or a header is malformed, the host denies the request, no response comes (in time), or its
     /// body is too long. A response with any status is not an error.
     pub fn send(mut self) -> Result<Response, Error> {
-        let url = Url::parse(&self.url).map_err(|reason| Error::InvalidUrl {
-            url: self.url.clone(),
-            reason,
-        })?;
+        let url = Url::parse(&self.url)
+            .map_err(|reason| Error::InvalidUrl { url: self.url.clone(), reason })?;
         if !self.has_header("user-agent") {
             self.headers.push(("user-agent".into(), USER_AGENT.into()));
         }
@@ -144,9 +142,7 @@ impl Request {
     }
 
     fn has_header(&self, name: &str) -> bool {
-        self.headers
-            .iter()
-            .any(|(other, _)| other.eq_ignore_ascii_case(name))
+        self.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name))
     }
 }
 
@@ -177,16 +173,12 @@ impl Response {
 
     /// The first header of that name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers()
-            .find(|(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.headers().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// All headers in the order in which they came; bytes that are not UTF-8 are replaced.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The body.
@@ -252,20 +244,14 @@ impl Display for Error {
         match self {
             Self::InvalidUrl { url, reason } => write!(formatter, "`{url}`: {reason}"),
             Self::InvalidHeader { name } => {
-                write!(
-                    formatter,
-                    "the header `{name}` is malformed or can't be set"
-                )
+                write!(formatter, "the header `{name}` is malformed or can't be set")
             }
             Self::Denied { host } => {
                 write!(formatter, "request to {host} denied by the host's policy")
             }
             Self::Timeout { host } => write!(formatter, "request to {host} timed out"),
             Self::TooLong { host, max_bytes } => {
-                write!(
-                    formatter,
-                    "{host} answered with more than {max_bytes} bytes"
-                )
+                write!(formatter, "{host} answered with more than {max_bytes} bytes")
             }
             Self::Failed { host, reason } => {
                 write!(formatter, "request to {host} failed: {reason}")

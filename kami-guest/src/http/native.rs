@@ -18,9 +18,8 @@ pub fn send(request: &Request, url: &Url<'_>) -> Result<Response, Error> {
         .build()
         .into();
 
-    let mut builder = http::Request::builder()
-        .method(method(request.method))
-        .uri(url.without_fragment());
+    let mut builder =
+        http::Request::builder().method(method(request.method)).uri(url.without_fragment());
     for (name, value) in &request.headers {
         let invalid = |_| Error::InvalidHeader { name: name.clone() };
         let value = http::HeaderValue::from_str(value).map_err(|_| invalid(()))?;
@@ -95,8 +94,5 @@ fn explain(url: &Url<'_>, error: ureq::Error) -> Error {
     if timed_out {
         return Error::Timeout { host };
     }
-    Error::Failed {
-        host,
-        reason: error.to_string(),
-    }
+    Error::Failed { host, reason: error.to_string() }
 }

@@ -39,9 +39,7 @@ struct Exchange<'a> {
 impl Exchange<'_> {
     fn ask(&self) -> Result<IncomingResponse, Error> {
         let outgoing = self.outgoing()?;
-        let body = outgoing
-            .body()
-            .map_err(|()| self.failed("its body was taken already"))?;
+        let body = outgoing.body().map_err(|()| self.failed("its body was taken already"))?;
         let future = handle(outgoing, None).map_err(|code| self.explain(&code))?;
         // A server may answer before it has read everything, so a write that
         // fails is not the end: what became of the request is the response's to say.
@@ -79,9 +77,7 @@ impl Exchange<'_> {
     }
 
     fn write(&self, body: OutgoingBody) -> Result<(), Error> {
-        let stream = body
-            .write()
-            .map_err(|()| self.failed("its body was taken already"))?;
+        let stream = body.write().map_err(|()| self.failed("its body was taken already"))?;
         let mut rest = self.request.body.as_slice();
         while !rest.is_empty() {
             let room = stream.check_write().map_err(|error| self.broken(error))?;
@@ -180,10 +176,7 @@ impl Exchange<'_> {
     }
 
     fn failed(&self, reason: &str) -> Error {
-        Error::Failed {
-            host: self.host(),
-            reason: reason.to_owned(),
-        }
+        Error::Failed { host: self.host(), reason: reason.to_owned() }
     }
 
     fn host(&self) -> String {

@@ -13,9 +13,8 @@ pub struct Url<'a> {
 impl<'a> Url<'a> {
     /// Takes a URL apart, or says what is wrong with it.
     pub fn parse(url: &'a str) -> Result<Self, &'static str> {
-        let (scheme, rest) = url
-            .split_once("://")
-            .ok_or("a URL starts with `http://` or `https://`")?;
+        let (scheme, rest) =
+            url.split_once("://").ok_or("a URL starts with `http://` or `https://`")?;
         let is_https = match scheme.to_ascii_lowercase().as_str() {
             "http" => false,
             "https" => true,
@@ -34,11 +33,7 @@ impl<'a> Url<'a> {
             return Err("a user name can't be part of the URL: send an `authorization` header");
         }
         let slash = if path.starts_with('/') { "" } else { "/" };
-        Ok(Self {
-            is_https,
-            authority,
-            path_with_query: format!("{slash}{path}"),
-        })
+        Ok(Self { is_https, authority, path_with_query: format!("{slash}{path}") })
     }
 
     /// The URL as the server sees it.
@@ -56,20 +51,11 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let check = |url, is_https, authority, path_with_query: &str| {
-            let expected = Url {
-                is_https,
-                authority,
-                path_with_query: path_with_query.into(),
-            };
+            let expected = Url { is_https, authority, path_with_query: path_with_query.into() };
             assert_eq!(Url::parse(url), Ok(expected), "{url}");
         };
         check("http://example.com", false, "example.com", "/");
-        check(
-            "HTTPS://example.com:8443/a/b?c=d#e",
-            true,
-            "example.com:8443",
-            "/a/b?c=d",
-        );
+        check("HTTPS://example.com:8443/a/b?c=d#e", true, "example.com:8443", "/a/b?c=d");
         check("http://127.0.0.1?q=/", false, "127.0.0.1", "/?q=/");
         check("http://[::1]:80/", false, "[::1]:80", "/");
     }

@@ -64,7 +64,12 @@ impl Client {
         self.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
         let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
         let (name, version) = (&answer["serverInfo"]["name"], &answer["serverInfo"]["version"]);
-        Ok(format!("{} {}, protocol {}", text(name), text(version), text(&answer["protocolVersion"])))
+        Ok(format!(
+            "{} {}, protocol {}",
+            text(name),
+            text(version),
+            text(&answer["protocolVersion"])
+        ))
     }
 
     /// The names of the tools.
@@ -104,8 +109,8 @@ impl Client {
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))?;
         loop {
             let line = self.output.next().context("the server ended without an answer")??;
-            let mut message: Value =
-                serde_json::from_str(&line).with_context(|| format!("the server wrote `{line}`"))?;
+            let mut message: Value = serde_json::from_str(&line)
+                .with_context(|| format!("the server wrote `{line}`"))?;
             if message["id"] != id {
                 continue;
             }

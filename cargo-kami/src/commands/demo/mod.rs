@@ -101,7 +101,12 @@ fn build(examples: &Path, shell: &Shell) -> anyhow::Result<Vec<Built>> {
 }
 
 /// Signs the artifact in memory, so that one's own signatures in target/ stay as they are.
-fn install(built: &Built, examples: &Path, settings: &Settings, shell: &Shell) -> anyhow::Result<()> {
+fn install(
+    built: &Built,
+    examples: &Path,
+    settings: &Settings,
+    shell: &Shell,
+) -> anyhow::Result<()> {
     use kami_core::component::Artifact;
     use kami_core::registry::{InstallOptions, Registry};
     use kami_core::signing::{self, TrustStore, Unsigned};
@@ -110,15 +115,18 @@ fn install(built: &Built, examples: &Path, settings: &Settings, shell: &Shell) -
     let key = keys::read(data, keys::DEFAULT)?;
     let signed = Artifact::parse(signing::sign(&built.artifact, &key))?;
     let trust = TrustStore::load(&data.trust_file())?;
-    let signed = source::verify(signed, &trust, Unsigned::Refuse, &built.path.display().to_string())?;
-    let consent = consent::ConsentOptions { yes: true, mounts: script::mounts(&built.name, examples)? };
+    let signed =
+        source::verify(signed, &trust, Unsigned::Refuse, &built.path.display().to_string())?;
+    let consent =
+        consent::ConsentOptions { yes: true, mounts: script::mounts(&built.name, examples)? };
     let grant = consent::ask(&signed, &consent, &trust, shell)?;
     let compiling = Instant::now();
     ops::host::prepare(&signed, &grant, settings)?;
     let options = InstallOptions { alias: None, source: "demo".to_owned() };
     Registry::open(data)?.install(&signed, &grant, &options)?;
     let took = compiling.elapsed();
-    shell.status("Installed", format_args!("{}, compiled to native code in {took:.0?}", built.name));
+    shell
+        .status("Installed", format_args!("{}, compiled to native code in {took:.0?}", built.name));
     Ok(())
 }
 
@@ -148,7 +156,11 @@ impl Transcript<'_> {
         let reply = client.call(step.tool, &step.arguments)?;
         let verdict = (step.expect)(&reply.result);
         self.slowest = self.slowest.max(reply.round_trip);
-        self.shell.data(format_args!("\n> {} {}", step.tool, shortened(&step.arguments.to_string(), 100)))?;
+        self.shell.data(format_args!(
+            "\n> {} {}",
+            step.tool,
+            shortened(&step.arguments.to_string(), 100)
+        ))?;
         for line in script::summary(&reply.result) {
             self.shell.data(format_args!("  {}", printable(&shortened(&line, 110))))?;
         }
@@ -167,7 +179,9 @@ impl Transcript<'_> {
     fn conclude(self, calls: usize) -> anyhow::Result<Exit> {
         if self.failures.is_empty() {
             let slowest = self.slowest;
-            self.shell.data(format_args!("\n{calls} calls, all as they should be; the slowest took {slowest:.1?}"))?;
+            self.shell.data(format_args!(
+                "\n{calls} calls, all as they should be; the slowest took {slowest:.1?}"
+            ))?;
             return Ok(Exit::Success);
         }
         for failure in &self.failures {

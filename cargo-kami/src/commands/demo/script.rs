@@ -44,7 +44,11 @@ pub fn steps(web: &Web, examples: &Path) -> anyhow::Result<Vec<Step>> {
         step("json_query", json!({"filter": ".[", "json": []}), error_has("")),
         step("fetch_url", json!({"url": web.url("/old")}), text_has("# Tide tables")),
         step("fetch_url", json!({"url": web.url("/missing")}), error_has("404")),
-        step("fetch_url", json!({"url": "http://169.254.169.254/latest/meta-data"}), error_has("denied")),
+        step(
+            "fetch_url",
+            json!({"url": "http://169.254.169.254/latest/meta-data"}),
+            error_has("denied"),
+        ),
         step("list_files", json!({"glob": "*.csv"}), text_has("csv-query/tests/penguins.csv")),
         step(
             "search_files",
@@ -53,7 +57,11 @@ pub fn steps(web: &Web, examples: &Path) -> anyhow::Result<Vec<Step>> {
         ),
         step("read_file", json!({"path": "hello/README.md", "max_lines": 3}), text_has("# hello")),
         step("read_file", json!({"path": "../Cargo.toml"}), error_has("")),
-        step("make_thumbnail", json!({"path": "rocket.jpg", "max_width": 160}), image_below(photo_bytes)),
+        step(
+            "make_thumbnail",
+            json!({"path": "rocket.jpg", "max_width": 160}),
+            image_below(photo_bytes),
+        ),
         step("describe_csv", json!({"path": "penguins.csv"}), text_has("bill_length_mm")),
         step(
             "query_csv",
@@ -108,13 +116,18 @@ fn image_below(bytes: u64) -> impl Fn(&Value) -> Result<(), String> {
     move |result| {
         succeeded(result)?;
         let content = result["content"].as_array().into_iter().flatten();
-        let image = content.into_iter().find(|piece| piece["type"] == "image").ok_or("no image came back")?;
+        let image = content
+            .into_iter()
+            .find(|piece| piece["type"] == "image")
+            .ok_or("no image came back")?;
         let data = image["data"].as_str().unwrap_or_default();
         let smaller = (data.len() as u64 / 4 * 3) < bytes;
         // The base64 of a JPEG begins like this.
         match image["mimeType"] == "image/jpeg" && data.starts_with("/9j/") && smaller {
             true => Ok(()),
-            false => Err(format!("not a smaller JPEG: {}, {} characters", image["mimeType"], data.len())),
+            false => {
+                Err(format!("not a smaller JPEG: {}, {} characters", image["mimeType"], data.len()))
+            }
         }
     }
 }
@@ -137,7 +150,8 @@ pub fn summary(result: &Value) -> Vec<String> {
             Some(text) => text.lines().map(str::to_owned).collect(),
             None => {
                 let size = piece["data"].as_str().map_or(0, |data| data.len() / 4 * 3);
-                let kind = piece["mimeType"].as_str().or(piece["type"].as_str()).unwrap_or("content");
+                let kind =
+                    piece["mimeType"].as_str().or(piece["type"].as_str()).unwrap_or("content");
                 vec![format!("[{kind}, about {size} bytes]")]
             }
         })

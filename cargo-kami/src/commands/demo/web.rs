@@ -45,5 +45,8 @@ fn answer(mut stream: TcpStream) -> io::Result<()> {
         _ => ("404 Not Found", "content-type: text/plain\r\n", "no such page"),
     };
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\n{extra}content-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\n{extra}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
