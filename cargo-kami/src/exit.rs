@@ -60,7 +60,7 @@ impl fmt::Display for Exit {
             Self::Failure => "a failure without a code of its own, such as an unreadable file",
             Self::Usage => "the command line is wrong",
             Self::Manifest => "the manifest in Cargo.toml or tool.toml is wrong",
-            Self::Compile => "cargo could not compile the package",
+            Self::Compile => "cargo could not read or compile the package",
             Self::Toolchain => "the compiler or its target wasm32-wasip2 is missing",
             Self::Artifact => "the file is not what was expected, or cannot become an artifact",
             Self::Check => "`check` found mistakes",

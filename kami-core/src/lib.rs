@@ -1,14 +1,64 @@
-//! KAMI's runtime.
+//! The runtime of KAMI: WebAssembly tools that an AI agent may call and that cannot hurt the
+//! machine they run on.
+//!
+//! This crate is everything between bytes and reply. It never prints, never spawns a process and
+//! never hears of cargo; a Rust agent framework can embed it as it is.
+//!
+//! # The life of a tool
+//! The modules stand in the order in which a tool meets them, and each uses only those above it.
+//!
+//! 1. An author's table is read ([`manifest::source`]); it asks for capabilities in the vocabulary
+//!    of [`grants`]. With the tools that the component describes ([`call::describe`]) it becomes a
+//!    [`manifest::Manifest`], which [`component::Component::seal`] puts into the file.
+//! 2. [`signing::sign`] adds a signature over every byte.
+//! 3. An operator reads the file as an [`component::Artifact`], which runs nothing, and verifies it
+//!    into a [`signing::SignedArtifact`]. With the operator's [`grants::Grant`] it goes into the
+//!    [`registry`].
+//! 4. An agent lists the [`resolve::Catalog`] and names a tool. [`resolve::Resolver`] reads the
+//!    bytes once, checks digest, record and signature, has the [`engine`] compile them, and links
+//!    them into a [`sandbox::Sandbox`] under the [`grants::Effective`] grants: a
+//!    [`resolve::VerifiedTool`], the only thing that can be called.
+//! 5. [`call::call`] enters a fresh store, bounds it in time, memory and everything else, and gives
+//!    a [`call::CallReport`], whatever the guest did.
+//! 6. [`mcp`] puts 4 and 5 on the wire.
+//!
+//! # Example
+//! ```no_run
+//! use std::sync::Arc;
+//! use kami_core::{call, registry::DataDir, resolve::{HostOptions, Resolver}};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let resolver = Resolver::open(&DataDir::new("/srv/kami"), HostOptions::default())?;
+//! let catalog = resolver.catalog()?;
+//! let tool = resolver.resolve(catalog.find("fetch_url")?).await?;
+//! let arguments = [("url".to_owned(), "https://docs.rs".into())].into_iter().collect();
+//! let report = call::call(&tool, arguments, Arc::new(())).await;
+//! println!("{:?} in {:?}", report.outcome, report.stats.inside);
+//! # Ok(())
+//! # }
+//! ```
+
+// Vocabulary.
 pub mod atomic_file;
-pub mod call;
-pub mod component;
 pub mod digest;
-pub mod engine;
+pub mod name;
+
+// What is asked for, and what holds.
 pub mod grants;
 pub mod manifest;
-pub mod mcp;
-pub mod name;
-pub mod registry;
-pub mod resolve;
-pub mod sandbox;
+
+// From bytes to trust.
+pub mod component;
 pub mod signing;
+
+// What is installed.
+pub mod registry;
+
+// From a name to an outcome.
+pub mod engine;
+pub mod sandbox;
+pub mod resolve;
+pub mod call;
+
+// The wire.
+pub mod mcp;

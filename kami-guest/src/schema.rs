@@ -101,8 +101,16 @@ fn schema_of<T: JsonSchema>(contract: Contract) -> Map<String, Value> {
 
 fn tidy(schema: &mut Schema) {
     let Some(schema) = schema.as_object_mut() else {
+        // Many clients take every schema for an object, and refuse the tool that has `true` in its own.
+        if schema.as_bool() == Some(true) {
+            *schema = Schema::default();
+        }
         return;
     };
+    // More properties are allowed anyway.
+    if schema.get("additionalProperties") == Some(&Value::Bool(true)) {
+        schema.remove("additionalProperties");
+    }
     let unknown_format = schema
         .get("format")
         .and_then(Value::as_str)

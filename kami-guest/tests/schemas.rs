@@ -180,6 +180,13 @@ fn open(#[serde(flatten)] rest: BTreeMap<String, Value>) -> Value {
     rest.into_values().next().unwrap_or_default()
 }
 
+/// Gives whatever came, as many times as you like.
+#[kami_tool]
+fn repeat(value: Value, times: usize, labels: BTreeMap<String, Value>) -> Vec<Value> {
+    let _ = labels;
+    vec![value; times]
+}
+
 /// Takes a tree.
 #[kami_tool]
 fn tree(root: Node, deep: bool) -> Node {
@@ -212,6 +219,14 @@ fn a_lone_struct_is_the_argument_object() {
 #[test]
 fn a_flattened_parameter_lifts_strictness() {
     assert_ne!(input("open")["additionalProperties"], json!(false));
+}
+
+#[test]
+fn every_schema_is_an_object() {
+    let labels = &input("repeat")["properties"]["labels"];
+    assert_eq!(input("repeat")["properties"]["value"], json!({}));
+    assert_eq!(labels, &json!({"type": "object"}));
+    assert_eq!(output("repeat")["properties"]["result"], json!({"type": "array", "items": {}}));
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl<'a> Line<'a> {
     }
 }
 
-fn tell(built: &Built, shell: &Shell) -> () {
+fn tell(built: &Built, shell: &Shell) {
     let manifest = built.artifact.manifest();
     let verb = if built.fresh { "Fresh" } else { "Sealed" };
     let size = summary::size(built.artifact.bytes().len());

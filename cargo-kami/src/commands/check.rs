@@ -1,15 +1,13 @@
 //! `cargo kami check`: what artifacts say against what is in them.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use kami_core::component::Artifact;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::ops::check::{Finding, Severity, check};
-use crate::ops::{self, CargoOptions, manifest_in};
+use crate::ops::{self, CargoOptions, manifest_in, source};
 use crate::shell::{Shell, printable};
 
 /// Check tools: the manifest, names, schemas, and what they ask for against what they use
@@ -23,7 +21,7 @@ Examples:
   cargo kami check --workspace --json  every tool, as one line of JSON each
   cargo kami check fetch.wasm          an artifact that is already built")]
 pub struct Args {
-    /// A package's directory, a directory with a tool.toml, or an artifact
+    /// A directory with a Cargo.toml or tool.toml, one of these files, or an artifact
     #[arg(value_name = "PATH", conflicts_with_all = ["manifest_path", "packages", "workspace"])]
     path: Option<PathBuf>,
     #[command(flatten)]
@@ -67,17 +65,17 @@ fn artifacts(args: &Args, shell: &Shell) -> anyhow::Result<Vec<(String, Artifact
     let mut options = args.cargo.clone();
     match &args.path {
         Some(path) if path.is_dir() => options.manifest_path = Some(manifest_in(path)),
-        Some(path) => return Ok(vec![read(path)?]),
+        Some(path) if path.extension().is_some_and(|extension| extension == "toml") => {
+            options.manifest_path = Some(path.clone());
+        }
+        Some(path) => {
+            let artifact = source::read(path)?;
+            return Ok(vec![(artifact.manifest().package.id.to_string(), artifact)]);
+        }
         None => {}
     }
     let built = ops::build(&options, shell)?;
     Ok(built.into_iter().map(|built| (built.name, built.artifact)).collect())
-}
-
-fn read(path: &Path) -> anyhow::Result<(String, Artifact)> {
-    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let artifact = Artifact::parse(bytes).with_context(|| format!("reading {}", path.display()))?;
-    Ok((artifact.manifest().package.id.to_string(), artifact))
 }
 
 fn tell(name: &str, findings: &[Finding], shell: &Shell) {

@@ -29,7 +29,7 @@ use crate::shell::Shell;
 /// Whatever stops the command; [`Exit::of`] gives it a code.
 pub fn run(command: Command, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     match command {
-        Command::New(args) => new::run(&args, settings, shell),
+        Command::New(args) => new::run(&args, shell),
         Command::Build(args) => build::run(&args, shell),
         Command::Check(args) => check::run(&args, shell),
         Command::Keygen(args) => keygen::run(&args, settings, shell),

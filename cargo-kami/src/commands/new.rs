@@ -9,7 +9,6 @@ use kami_core::name::PackageId;
 use crate::diagnostic::relative;
 use crate::exit::{Exit, Failure};
 use crate::ops::scratch::{ScratchDir, replace_file};
-use crate::settings::Settings;
 use crate::shell::Shell;
 use crate::template::{Template, Values};
 use crate::workspace::Workspace;
@@ -38,7 +37,7 @@ pub struct Args {
     id: Option<PackageId>,
 }
 
-pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
+pub fn run(args: &Args, shell: &Shell) -> anyhow::Result<Exit> {
     let path = std::path::absolute(&args.path)
         .with_context(|| format!("finding {}", args.path.display()))?;
     let name = package_name(args, &path)?;
@@ -52,7 +51,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     create(&path, args.template, &values, workspace)?;
     let template = args.template.to_string();
     shell.status("Created", format_args!("tool `{name}` from the template `{template}`"));
-    next_steps(args, &path, &name, settings, shell);
+    next_steps(args, &path, &name, shell);
     Ok(Exit::Success)
 }
 
@@ -192,20 +191,15 @@ fn create(
     })
 }
 
-fn next_steps(args: &Args, path: &Path, name: &str, settings: &Settings, shell: &Shell) {
-    let has_key = fs::read_dir(settings.data_dir.keys_dir())
-        .is_ok_and(|mut entries| entries.next().is_some());
-    let mut steps = vec![
+fn next_steps(args: &Args, path: &Path, name: &str, shell: &Shell) {
+    let steps = [
         format!("cd {}", quoted(&relative(path).display().to_string())),
         "cargo test".to_owned(),
         "cargo kami build".to_owned(),
+        "cargo kami sign".to_owned(),
+        args.template.install().to_owned(),
+        format!("cargo kami call {name} --input '{}'", args.template.input()),
     ];
-    if !has_key {
-        steps.push("cargo kami keygen".to_owned());
-    }
-    steps.push("cargo kami sign".to_owned());
-    steps.push(args.template.install().to_owned());
-    steps.push(format!("cargo kami call {name} --input '{}'", args.template.input()));
     shell.say("\nNext:");
     for step in steps {
         shell.say(format_args!("  {step}"));

@@ -17,6 +17,7 @@ use crate::shell::Shell;
 ///
 /// The signature covers the code, the schemas and what the tool asks for, and goes into the same
 /// file. Without a file, the package in this directory is built, if it needs to be, and signed.
+/// Where you have no key yet, one is made.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -35,7 +36,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
-    let key = keys::read(&settings.data_dir, &args.key)?;
+    let key = keys::read_or_make(&settings.data_dir, &args.key, shell)?;
     for (path, artifact) in artifacts(args, shell)? {
         let signed = signing::sign(&artifact, &key);
         replace_file(&path, &signed).with_context(|| format!("writing {}", path.display()))?;

@@ -9,6 +9,7 @@ use kami_core::registry::DataDir;
 use kami_core::signing::{PublicKey, SecretKey, TrustStore};
 
 use crate::exit::{Exit, Failure};
+use crate::shell::Shell;
 
 /// The name of the key that is used where none is named.
 pub const DEFAULT: &str = "default";
@@ -51,6 +52,21 @@ pub fn make(data: &DataDir, name: &str) -> anyhow::Result<PublicKey> {
     Ok(key.public())
 }
 
+/// Reads the key called `name`. The default key is made where there is none yet, so that the first
+/// signature of a new author needs no other command before it.
+///
+/// # Errors
+/// Where there is none, or it is not a key.
+pub fn read_or_make(data: &DataDir, name: &str, shell: &Shell) -> anyhow::Result<SecretKey> {
+    if name == DEFAULT && !path(data, name)?.exists() {
+        let public = make(data, name)?;
+        let place = path(data, name)?;
+        shell.status("Created", format_args!("{}: your key, trusted here", place.display()));
+        shell.note(format_args!("others trust it with: cargo kami trust add {public} --label YOU"));
+    }
+    read(data, name)
+}
+
 /// Reads the key called `name`.
 ///
 /// # Errors
@@ -61,9 +77,8 @@ pub fn read(data: &DataDir, name: &str) -> anyhow::Result<SecretKey> {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("there is no key called `{name}`: {} is missing", path.display());
-            let command = if name == DEFAULT { String::new() } else { format!(" --name {name}") };
             return Err(Failure::new(Exit::NotFound, message)
-                .help(format!("make one: cargo kami keygen{command}"))
+                .help(format!("make one: cargo kami keygen --name {name}"))
                 .into());
         }
         Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),

@@ -68,6 +68,10 @@ pub fn show(
         }
     };
     let stats = &report.stats;
+    if stats.inside.is_zero() {
+        // Nothing of the tool ran.
+        return Ok(exit);
+    }
     let fuel = stats.fuel.map(|fuel| format!(", {fuel} units of fuel")).unwrap_or_default();
     let memory = summary::size(stats.memory_peak_bytes as usize);
     shell.status(

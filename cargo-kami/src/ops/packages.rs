@@ -161,10 +161,8 @@ fn metadata(options: &CargoOptions, shell: &Shell) -> anyhow::Result<Metadata> {
         .output()
         .map_err(|error| super::toolchain::not_started("cargo", error))?;
     if !output.status.success() {
-        let failure = Failure::new(Exit::Compile, "cargo could not read the package");
-        return Err(failure
-            .help("run this in the directory of a package, or give --manifest-path")
-            .into());
+        // Cargo has said why.
+        return Err(Failure::new(Exit::Compile, "cargo could not read the package").into());
     }
     let text = String::from_utf8(output.stdout).context("reading what `cargo metadata` says")?;
     MetadataCommand::parse(text).context("reading what `cargo metadata` says")

@@ -12,8 +12,11 @@ use crate::ops::consent::MountFlag;
 pub struct Step {
     pub tool: &'static str,
     pub arguments: Value,
-    pub expect: Box<dyn Fn(&Value) -> Result<(), String>>,
+    pub expect: Expectation,
 }
+
+/// Says what is wrong with a result, if anything is.
+type Expectation = Box<dyn Fn(&Value) -> Result<(), String>>;
 
 /// The directories that an example is given, all of them in this checkout.
 pub fn mounts(example: &str, examples: &Path) -> anyhow::Result<Vec<MountFlag>> {

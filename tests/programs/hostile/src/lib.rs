@@ -1,0 +1,9 @@
+//! Every way to misbehave that the sandbox has to withstand, one tool each.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "guests may, and the host copes")]
+
+mod crash;
+mod files;
+mod memory;
+mod net;
+mod output;
+mod probe;

@@ -1,0 +1,58 @@
+//! Every way out.
+
+use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+use kami_guest::http::Request;
+use kami_guest::prelude::*;
+
+/// Connects by TCP.
+#[kami_tool]
+fn connect(address: String) -> Result<String, std::io::Error> {
+    let stream = TcpStream::connect(address)?;
+    Ok(format!("connected to {}", stream.peer_addr()?))
+}
+
+/// Waits for others to connect.
+#[kami_tool]
+fn listen(address: String) -> Result<String, std::io::Error> {
+    let listener = TcpListener::bind(address)?;
+    Ok(format!("listening at {}", listener.local_addr()?))
+}
+
+/// Sends a datagram.
+#[kami_tool]
+fn send_datagram(address: String) -> Result<String, std::io::Error> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let sent = socket.send_to(b"hello", address)?;
+    Ok(format!("sent {sent} bytes"))
+}
+
+/// Looks up a name.
+#[kami_tool]
+fn resolve(name: String) -> Result<String, std::io::Error> {
+    let addresses: Vec<_> = (name.as_str(), 80).to_socket_addrs()?.collect();
+    Ok(format!("{addresses:?}"))
+}
+
+/// Asks a web server.
+#[kami_tool]
+fn get(url: String, timeout_millis: Option<u64>) -> Result<String, kami_guest::http::Error> {
+    let mut request = Request::get(url).max_bytes(1 << 20);
+    if let Some(millis) = timeout_millis {
+        request = request.timeout(Duration::from_millis(millis));
+    }
+    let response = request.send()?;
+    let location = response.header("location").unwrap_or_default();
+    Ok(format!("{} {location}{}", response.status(), response.text()))
+}
+
+/// Asks a web server, and goes where it is sent.
+#[kami_tool]
+fn follow(url: String) -> Result<String, kami_guest::http::Error> {
+    let response = Request::get(url).send()?;
+    match response.header("location") {
+        Some(next) => Ok(Request::get(next).send()?.text().into_owned()),
+        None => Ok(response.text().into_owned()),
+    }
+}

@@ -1,0 +1,34 @@
+//! Says more than it is asked, and where nobody wants to hear it.
+
+use std::io::Write as _;
+
+use kami_guest::prelude::*;
+
+/// Prints what would pass for a message of the server, if anyone passed it on.
+#[kami_tool]
+fn forge(line: String) -> String {
+    println!("{line}");
+    eprintln!("{line}");
+    "the real answer".to_owned()
+}
+
+/// Floods stdout and stderr.
+#[kami_tool]
+fn flood(bytes: usize) -> Result<(), std::io::Error> {
+    let block = [b'z'; 4096];
+    for _ in 0..bytes / block.len() {
+        std::io::stdout().write_all(&block)?;
+        std::io::stderr().write_all(&block)?;
+    }
+    Ok(())
+}
+
+/// Floods log and progress.
+#[kami_tool]
+fn chatter(times: u32, bytes: usize) {
+    let message = "c".repeat(bytes);
+    for step in 0..times {
+        kami_guest::log::error(&message);
+        kami_guest::progress(f64::from(step), None, Some(&message));
+    }
+}
