@@ -305,6 +305,30 @@ pub async fn call(
     report
 }
 
+/// Enters a tool's sandbox and leaves it again, as every call does around the guest's own work.
+///
+/// The first entry of a process touches memory that later ones find ready.
+///
+/// # Errors
+/// Where the sandbox cannot be set up or entered.
+pub async fn warm_up(tool: &VerifiedTool) -> Result<CallStats, CallError> {
+    let sandbox = tool.sandbox();
+    let _place = sandbox.engine().place().await;
+    let limit = sandbox.effective().limits().execution();
+    let report = enter(sandbox, Arc::new(()), limit, async |store| {
+        match sandbox.entry() {
+            Entry::V0_2(pre) => drop(pre.instantiate_async(store).await?),
+            Entry::V0_1(pre) => drop(pre.instantiate_async(store).await?),
+        }
+        Ok(CallOutcome::Complete(ToolResult::text(String::new())))
+    })
+    .await;
+    match report.outcome {
+        CallOutcome::Complete(_) => Ok(report.stats),
+        CallOutcome::Failed(error) => Err(error),
+    }
+}
+
 /// Asks a component which tools it has, in a sandbox without any capability.
 ///
 /// # Errors

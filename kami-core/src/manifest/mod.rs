@@ -83,7 +83,7 @@ pub struct Provenance {
     /// The compiler, where one is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compiler: Option<String>,
-    /// The digest of the lock file, where there is one.
+    /// The digest of the bill of materials before compression, which stands for the lock file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<Digest>,
 }

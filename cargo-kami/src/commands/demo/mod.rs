@@ -12,6 +12,7 @@ use cargo_metadata::MetadataCommand;
 use kami_core::registry::DataDir;
 
 use crate::exit::{Exit, Failure};
+use crate::ops::scratch::ScratchDir;
 use crate::ops::{self, Built, CargoOptions, consent, keys, source};
 use crate::settings::Settings;
 use crate::shell::{Shell, printable};
@@ -41,7 +42,7 @@ pub fn run(args: &Args, shell: &Shell) -> anyhow::Result<Exit> {
     let metadata = MetadataCommand::new().current_dir(root).no_deps().exec()?;
     let target = metadata.target_directory.join("kami").into_std_path_buf();
     std::fs::create_dir_all(&target).with_context(|| format!("making {}", target.display()))?;
-    let home = tempfile::Builder::new().prefix("demo-").tempdir_in(&target)?;
+    let home = ScratchDir::new(&target).context("making a throw-away directory")?;
     let data = DataDir::new(home.path().join("data"));
 
     heading(shell, "1. Build");
