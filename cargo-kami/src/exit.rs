@@ -111,16 +111,21 @@ impl Exit {
             return Some(Self::Signature);
         }
         if let Some(error) = cause.downcast_ref::<RegistryError>() {
-            return match error {
-                RegistryError::NotInstalled(_) => Some(Self::NotFound),
-                _ => Some(Self::Registry),
-            };
+            return Some(Self::of_registry(error));
         }
         match cause.downcast_ref::<ResolveError>()? {
+            ResolveError::Registry(error) => Some(Self::of_registry(error)),
             ResolveError::NotFound { .. } | ResolveError::Ambiguous { .. } => Some(Self::NotFound),
             ResolveError::Tampered { .. } | ResolveError::Record(_) => Some(Self::Signature),
             ResolveError::Schema { .. } | ResolveError::Sandbox { .. } => Some(Self::Artifact),
             _ => None,
+        }
+    }
+
+    fn of_registry(error: &RegistryError) -> Self {
+        match error {
+            RegistryError::NotInstalled(_) => Self::NotFound,
+            _ => Self::Registry,
         }
     }
 }

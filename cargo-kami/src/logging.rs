@@ -9,7 +9,7 @@ use crate::shell::Shell;
 /// What each number of `-v` shows. The protocol library logs every message at its own levels, and
 /// stays a step behind ours.
 const LEVELS: [&str; 4] =
-    ["warn,rmcp=warn", "info,rmcp=warn", "debug,rmcp=info", "trace,rmcp=debug"];
+    ["warn,rmcp::service=error", "info,rmcp=warn", "debug,rmcp=info", "trace,rmcp=debug"];
 
 /// Starts logging for the whole process, by the environment or else by the number of `-v`.
 ///

@@ -1,44 +1,7 @@
-//! `cargo kami`: Rust functions as tools that AI agents call in a sandbox.
-//!
-//! What was typed ([`cli`]) is merged with the environment into [`settings`], and one file in
-//! [`commands`] does the work, with what several commands do in [`ops`]. A command gives an
-//! [`exit::Exit`] or an error, from which [`exit`] tells the code and [`shell`] the words. Only
-//! [`shell`] writes to the terminal.
-
-mod cli;
-mod commands;
-mod diagnostic;
-mod env_vars;
-mod exit;
-mod logging;
-mod ops;
-mod settings;
-mod shell;
-mod summary;
-mod template;
-mod workspace;
+//! The program `cargo-kami`.
 
 use std::process::ExitCode;
 
-use cli::Cli;
-use exit::Exit;
-use settings::Settings;
-use shell::Shell;
-
 fn main() -> ExitCode {
-    let Cli { flags, command } = Cli::from_command_line();
-    let shell = Shell::new(flags.color, flags.quiet);
-    let outcome = Settings::merge(flags).and_then(|settings| {
-        logging::start(settings.verbosity, &shell)?;
-        commands::run(command, &settings, &shell)
-    });
-    let exit = outcome.unwrap_or_else(|error| {
-        let exit = Exit::of(&error);
-        // A reader that has seen enough, such as `head`, is no failure to speak of.
-        if exit != Exit::OutputClosed {
-            shell.error(&error);
-        }
-        exit
-    });
-    exit.into()
+    cargo_kami::main()
 }

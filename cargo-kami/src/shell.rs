@@ -111,6 +111,11 @@ impl Shell {
         }
     }
 
+    /// Writes a line that a person needs to decide, however quiet the program is to be.
+    pub fn tell(&self, line: impl Display) {
+        self.line(line);
+    }
+
     /// Says something that one may want to know.
     pub fn note(&self, message: impl Display) {
         if !self.quiet {
@@ -140,7 +145,7 @@ impl Shell {
                 self.line(report);
             }
         }
-        self.mistake(printable(&error.to_string()));
+        self.mistake(error);
         let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
         if !causes.is_empty() {
             self.line("\nCaused by:");
@@ -171,6 +176,11 @@ impl Shell {
         Ok(Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
     }
 
+    /// Whether stdout is a terminal, which foreign text could drive.
+    pub fn shows_data(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Whether a person can be asked.
     pub fn interactive(&self) -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()
@@ -190,7 +200,8 @@ impl Shell {
     }
 
     fn titled(&self, style: Style, title: &str, message: impl Display) {
-        self.line(format_args!("{}: {message}", self.paint(style, title)));
+        let message = message.to_string();
+        self.line(format_args!("{}: {}", self.paint(style, title), printable(&message)));
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -213,14 +224,33 @@ impl Drop for Working {
     }
 }
 
-/// Text from an artifact or a guest, without the control characters that would drive a terminal.
+/// Text from an artifact or a guest, without what would drive a terminal or reorder a line.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    let harmless = |c: char| matches!(c, '\n' | '\t') || !is_deceptive(c);
     if text.chars().all(harmless) {
         Cow::Borrowed(text)
     } else {
         Cow::Owned(text.chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect())
     }
+}
+
+/// The same for what must stay on one line of ours, so that an author's words cannot look like a
+/// line of their own; cut where it is longer than anybody reads.
+pub fn one_line(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut line: String =
+        text.chars().take(LONGEST).map(|c| if is_deceptive(c) { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// Control characters, and the invisible ones that turn the direction of text or hide in it.
+fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{feff}')
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -231,5 +261,12 @@ mod tests {
     fn foreign_text_cannot_drive_the_terminal() {
         assert_eq!(printable("a\tb\nc"), "a\tb\nc");
         assert_eq!(printable("\u{1b}[2Jx\u{9b}\r"), "\u{fffd}[2Jx\u{fffd}\u{fffd}");
+        assert_eq!(printable("a\u{202e}b"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn foreign_text_cannot_add_a_line_of_ours() {
+        assert_eq!(one_line("x\n   signed by Alice"), "x\u{fffd}   signed by Alice");
+        assert_eq!(one_line(&"x".repeat(400)).chars().count(), 301);
     }
 }

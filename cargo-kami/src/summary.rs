@@ -18,7 +18,11 @@ pub fn requests(requests: &Capabilities) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut add = |subject, text| lines.push(Line { subject, text });
     if !requests.net.is_empty() {
-        add("network", list(&requests.net));
+        let entries = requests.net.iter().map(|pattern| match pattern.as_str() {
+            "*" => "EVERY public host".to_owned(),
+            entry => entry.to_owned(),
+        });
+        add("network", entries.collect::<Vec<_>>().join(", "));
     }
     if requests.fs == FsAccess::Sandbox {
         add("files", format!("a private scratch directory at {SCRATCH_PATH}"));

@@ -24,6 +24,12 @@ pub use crate::sandbox::{Captured, Collected, EventSink, GuestEvent, Level, List
 /// The longest that a component may take to describe itself, which is a matter of microseconds.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
 
+/// The most pieces of content in one result.
+const MAX_CONTENT: usize = 1000;
+
+/// The most bytes of structured content, which takes many times that once it is parsed.
+const MAX_STRUCTURED_BYTES: usize = 4 << 20;
+
 /// The longest message of a guest that is passed on.
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
 
@@ -193,8 +199,12 @@ pub enum CallError {
     /// The stack limit was reached.
     #[error("the tool used up its stack, as endless recursion does")]
     StackOverflow,
-    /// The guest handed over more than [`MAX_TRANSFER_BYTES`].
-    #[error("the tool's result or request is larger than {} MiB", MAX_TRANSFER_BYTES >> 20)]
+    /// The guest handed over more than fits into one transfer, or into structured content.
+    #[error(
+        "the tool's result or request is too large: the most are {} MiB, and {} MiB of structured content",
+        MAX_TRANSFER_BYTES >> 20,
+        MAX_STRUCTURED_BYTES >> 20
+    )]
     TooLarge,
     /// The guest panicked.
     #[error("the tool crashed (panic)")]
@@ -268,7 +278,7 @@ pub async fn call(
 ) -> CallReport {
     let started = Instant::now();
     let arguments = Value::Object(arguments);
-    let problems = tool.problems(&arguments);
+    let problems = tool.arguments().problems(&arguments);
     if !problems.is_empty() {
         return CallReport::without_entry(CallError::InvalidArguments(problems), started);
     }
@@ -317,8 +327,12 @@ pub async fn warm_up(tool: &VerifiedTool) -> Result<CallStats, CallError> {
     let limit = sandbox.effective().limits().execution();
     let report = enter(sandbox, Arc::new(()), limit, async |store| {
         match sandbox.entry() {
-            Entry::V0_2(pre) => drop(pre.instantiate_async(store).await?),
-            Entry::V0_1(pre) => drop(pre.instantiate_async(store).await?),
+            Entry::V0_2(pre) => {
+                pre.instantiate_async(store).await?;
+            }
+            Entry::V0_1(pre) => {
+                pre.instantiate_async(store).await?;
+            }
         }
         Ok(CallOutcome::Complete(ToolResult::text(String::new())))
     })
@@ -447,11 +461,13 @@ fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &
         Some(Trap::StackOverflow) => return CallError::StackOverflow,
         _ => {}
     }
-    if state.memory_was_refused() {
-        return CallError::OutOfMemory { limit_bytes: limits.memory_bytes() };
-    }
     if let Some((location, message)) = last_panic(stderr) {
         return CallError::Panicked { message, location };
+    }
+    // A panic comes first: a guest may well survive that memory was refused to it. One that does
+    // not is ended by its allocator, which does not panic.
+    if state.memory_was_refused() {
+        return CallError::OutOfMemory { limit_bytes: limits.memory_bytes() };
     }
     let root = error.root_cause().to_string();
     if root.contains("fuel allocated for hostcalls") {
@@ -521,6 +537,13 @@ fn outcome_of(outcome: contract::CallOutcome) -> CallOutcome {
 }
 
 fn complete(result: contract::ToolResult) -> CallOutcome {
+    if result.content.len() > MAX_CONTENT {
+        let reason = format!("it has more than {MAX_CONTENT} pieces of content");
+        return CallOutcome::Failed(CallError::BadReply(reason));
+    }
+    if result.structured.as_ref().is_some_and(|text| text.len() > MAX_STRUCTURED_BYTES) {
+        return CallOutcome::Failed(CallError::TooLarge);
+    }
     let structured = match result.structured.as_deref().map(serde_json::from_str).transpose() {
         Ok(structured) => structured,
         Err(error) => {

@@ -94,6 +94,9 @@ pub enum ComponentError {
     /// More signatures than [`MAX_SIGNATURES`].
     #[error("the artifact has more than {MAX_SIGNATURES} signatures")]
     TooManySignatures,
+    /// A signature that would not cover what stands after it.
+    #[error("the component has a signature section before any manifest, at byte {0}")]
+    SignatureBeforeManifest(usize),
     /// Something that no signature could cover.
     #[error("the artifact has a section after its manifest that is not a signature, at byte {0}")]
     Unsignable(usize),
@@ -312,6 +315,11 @@ impl Sections {
                                 _ => start,
                             };
                         }
+                        // It would end the signed part before the manifest, which then anybody
+                        // could write.
+                        SIGNATURE_SECTION if sections.manifest.is_none() => {
+                            return Err(ComponentError::SignatureBeforeManifest(start));
+                        }
                         SIGNATURE_SECTION => {
                             if sections.signatures.is_empty() {
                                 sections.signed = start;
@@ -346,7 +354,7 @@ impl Sections {
     }
 }
 
-/// A signature before a manifest is no signature of ours, and is left to the component.
+/// What may stand behind the manifest.
 fn is_signature_or_end(payload: &Payload<'_>) -> bool {
     match payload {
         Payload::CustomSection(section) => section.name() == SIGNATURE_SECTION,
@@ -483,6 +491,19 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(Artifact::parse(bytes[..end].to_vec()).is_err(), "cut at {end}");
         }
+    }
+
+    #[test]
+    fn nothing_is_signed_before_its_manifest() {
+        let mut bait = fixtures::component().bytes().to_vec();
+        append_section(&mut bait, SIGNATURE_SECTION, b"s");
+        let refused = |bytes: Vec<u8>| {
+            matches!(Component::parse(bytes), Err(ComponentError::SignatureBeforeManifest(_)))
+        };
+        assert!(refused(bait.clone()));
+        let manifest = fixtures::manifest("dev.example.t", "1.0.0", "t").to_json();
+        append_section(&mut bait, MANIFEST_SECTION, &manifest);
+        assert!(refused(bait));
     }
 
     #[test]

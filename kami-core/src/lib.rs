@@ -46,6 +46,7 @@ pub mod name;
 // What is asked for, and what holds.
 pub mod grants;
 pub mod manifest;
+pub mod schema;
 
 // From bytes to trust.
 pub mod component;

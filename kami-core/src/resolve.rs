@@ -18,10 +18,11 @@ use crate::component::Artifact;
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError, EngineOptions, Metering};
 use crate::grants::{Effective, Grant};
-use crate::manifest::{JsonObject, ToolDefinition};
+use crate::manifest::ToolDefinition;
 use crate::name::{PackageId, ToolName};
 use crate::registry::{DataDir, InstalledPackage, Registry, RegistryError};
-use crate::sandbox::{Sandbox, SandboxError, Surroundings};
+use crate::sandbox::{Sandbox, SandboxError, Surroundings, sweep};
+use crate::schema::{Schema, SchemaError};
 use crate::signing::{SignatureError, SignedArtifact, TrustError, TrustStore, Unsigned};
 
 /// How many packages are kept ready. Each takes some hundred kilobytes.
@@ -70,12 +71,12 @@ pub enum ResolveError {
         source: SignatureError,
     },
     /// A schema that cannot be used to check arguments.
-    #[error("the input schema of `{tool}` is not usable: {reason}")]
+    #[error("the input schema of `{tool}` cannot be used: {source}")]
     Schema {
         /// Whose schema.
         tool: ToolName,
         /// Why not.
-        reason: String,
+        source: SchemaError,
     },
     /// The component cannot be sandboxed.
     #[error("`{package}` cannot be loaded")]
@@ -108,7 +109,7 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 pub struct VerifiedTool {
     package: PackageId,
     definition: ToolDefinition,
-    arguments: jsonschema::Validator,
+    arguments: Schema,
     sandbox: Arc<Sandbox>,
 }
 
@@ -141,7 +142,9 @@ impl VerifiedTool {
         let tools = manifest.tools.iter().map(|definition| {
             Ok(Arc::new(Self {
                 package: package.clone(),
-                arguments: validator(definition)?,
+                arguments: Schema::compile(&definition.input_schema).map_err(|source| {
+                    ResolveError::Schema { tool: definition.name.clone(), source }
+                })?,
                 definition: definition.clone(),
                 sandbox: Arc::clone(&sandbox),
             }))
@@ -168,49 +171,10 @@ impl VerifiedTool {
         &self.sandbox
     }
 
-    /// What in `arguments` does not fit the input schema: the first few problems, path first.
-    pub(crate) fn problems(&self, arguments: &serde_json::Value) -> Vec<String> {
-        const SHOWN: usize = 5;
-        let describe = |error: jsonschema::ValidationError<'_>| {
-            let path = error.instance_path().to_string();
-            let path = if path.is_empty() { "arguments" } else { &path };
-            let problem: String = format!("{path}: {}", error.masked()).chars().take(300).collect();
-            problem
-        };
-        self.arguments.iter_errors(arguments).take(SHOWN).map(describe).collect()
+    /// What its arguments must fit.
+    pub(crate) fn arguments(&self) -> &Schema {
+        &self.arguments
     }
-}
-
-/// Compiles a tool's input schema.
-///
-/// Patterns run on a linear-time engine and references lead nowhere outside the schema, which
-/// comes from the tool's author.
-fn validator(definition: &ToolDefinition) -> Result<jsonschema::Validator, ResolveError> {
-    let schema = serde_json::Value::Object(definition.input_schema.clone());
-    check_schema(&schema)
-        .map_err(|reason| ResolveError::Schema { tool: definition.name.clone(), reason })
-}
-
-/// Compiles a schema, or says why it cannot be used.
-fn check_schema(schema: &serde_json::Value) -> Result<jsonschema::Validator, String> {
-    jsonschema::options()
-        .with_draft(jsonschema::Draft::Draft202012)
-        .with_pattern_options(jsonschema::PatternOptions::regex().size_limit(1 << 20))
-        .build(schema)
-        .map_err(|error| error.to_string().chars().take(300).collect())
-}
-
-/// Says why a tool's schemas cannot be used, if they cannot.
-///
-/// # Errors
-/// The reason, naming the schema.
-pub fn check_schemas(definition: &ToolDefinition) -> Result<(), String> {
-    let check = |name: &str, schema: &JsonObject| {
-        let schema = serde_json::Value::Object(schema.clone());
-        check_schema(&schema).map(drop).map_err(|reason| format!("{name} schema: {reason}"))
-    };
-    check("input", &definition.input_schema)?;
-    definition.output_schema.as_ref().map_or(Ok(()), |schema| check("output", schema))
 }
 
 /// The tools of a registry, by the names under which clients call them.
@@ -235,8 +199,9 @@ impl CatalogEntry {
         &self.package.manifest.tools[self.index]
     }
 
-    fn full_name(&self) -> String {
-        format!("{}/{}", self.package.manifest.package.id, self.definition().name)
+    /// The name that no other package can take: `id/tool`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.package.id(), self.definition().name)
     }
 }
 
@@ -265,21 +230,36 @@ impl Catalog {
         self.entries.values()
     }
 
-    /// Finds a tool by its name on the wire, `id/tool`, `id`, or its package's or own short name.
+    /// Finds a tool by its name on the wire or by `id/tool`, which no other package can take.
+    ///
+    /// # Errors
+    /// Where there is none, with the nearest name.
+    pub fn find(&self, name: &str) -> Result<&CatalogEntry, ResolveError> {
+        if let Some((id, tool)) = name.split_once('/') {
+            let matches = |entry: &&CatalogEntry| {
+                entry.package.id().as_str() == id && entry.definition().name.as_str() == tool
+            };
+            return self.entries.values().find(matches).ok_or_else(|| self.not_found(name));
+        }
+        let wire_name = name.parse::<ToolName>().ok();
+        wire_name.and_then(|name| self.entries.get(&name)).ok_or_else(|| self.not_found(name))
+    }
+
+    /// Finds a tool by every name that people use: as [`Self::find`] does, or by the id of its
+    /// package, or by its package's or its own short name.
+    ///
+    /// Short names are for people, who see which tool is meant. For agents they would let one
+    /// package take another's calls.
     ///
     /// # Errors
     /// Where there is none, with the nearest name; or several, with all of them.
-    pub fn find(&self, name: &str) -> Result<&CatalogEntry, ResolveError> {
-        if let Ok(wire_name) = name.parse::<ToolName>()
-            && let Some(entry) = self.entries.get(&wire_name)
-        {
+    pub fn find_loosely(&self, name: &str) -> Result<&CatalogEntry, ResolveError> {
+        if let Ok(entry) = self.find(name) {
             return Ok(entry);
         }
-        let id = |entry: &CatalogEntry| entry.package.manifest.package.id.clone();
-        let by: [&dyn Fn(&CatalogEntry) -> bool; 4] = [
-            &|entry| entry.full_name() == name,
-            &|entry| id(entry).as_str() == name,
-            &|entry| id(entry).short() == name,
+        let by: [&dyn Fn(&CatalogEntry) -> bool; 3] = [
+            &|entry| entry.package.id().as_str() == name,
+            &|entry| entry.package.id().short() == name,
             &|entry| entry.definition().name.as_str() == name,
         ];
         for matches in by {
@@ -365,8 +345,15 @@ pub struct Resolver {
     registry: Mutex<Registry>,
     engine: Engine,
     surroundings: Surroundings,
-    catalog: Mutex<(Instant, Arc<Catalog>)>,
+    latest: Mutex<Latest>,
     ready: Mutex<LruCache<PackageId, Arc<Slot>>>,
+}
+
+/// What was last seen on disk, and when.
+struct Latest {
+    seen: Instant,
+    catalog: Arc<Catalog>,
+    trust: Digest,
 }
 
 /// A package that is ready, or being made so by whoever came first.
@@ -406,12 +393,14 @@ impl Resolver {
             private: Some(data.path().to_owned()),
         };
         let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
+        let latest = Latest { seen: Instant::now(), catalog, trust: digest_of_trust(data) };
+        sweep(&data.scratch_dir());
         Ok(Self {
             data: data.clone(),
             registry: Mutex::new(registry),
             engine,
             surroundings,
-            catalog: Mutex::new((Instant::now(), catalog)),
+            latest: Mutex::new(latest),
             ready: Mutex::new(LruCache::new(READY_PACKAGES)),
         })
     }
@@ -426,16 +415,21 @@ impl Resolver {
     /// # Errors
     /// Where the registry cannot be read.
     pub fn catalog(&self) -> Result<Arc<Catalog>, ResolveError> {
-        let mut latest = lock(&self.catalog);
-        if latest.0.elapsed() >= CATALOG_AGE {
+        let mut latest = lock(&self.latest);
+        if latest.seen.elapsed() >= CATALOG_AGE {
             let registry = lock(&self.registry);
             let generation = registry.generation()?;
-            if generation != latest.1.generation {
-                latest.1 = Arc::new(Catalog::new(generation, registry.packages()?));
+            if generation != latest.catalog.generation {
+                latest.catalog = Arc::new(Catalog::new(generation, registry.packages()?));
             }
-            latest.0 = Instant::now();
+            let trust = digest_of_trust(&self.data);
+            if std::mem::replace(&mut latest.trust, trust) != trust {
+                // Whoever is not trusted any more must not be found ready.
+                lock(&self.ready).clear();
+            }
+            latest.seen = Instant::now();
         }
-        Ok(Arc::clone(&latest.1))
+        Ok(Arc::clone(&latest.catalog))
     }
 
     /// Makes a tool ready to be called, or gives the one that is.
@@ -446,7 +440,8 @@ impl Resolver {
     pub async fn resolve(&self, entry: &CatalogEntry) -> Result<Arc<VerifiedTool>, ResolveError> {
         let slot = self.slot(&entry.package);
         let tools = slot.tools.get_or_try_init(|| self.load(Arc::clone(&entry.package))).await?;
-        Ok(Arc::clone(&tools[entry.index]))
+        let tool = tools.get(entry.index).map(Arc::clone);
+        tool.ok_or_else(|| ResolveError::Record(entry.package.id().clone()))
     }
 
     fn slot(&self, package: &InstalledPackage) -> Arc<Slot> {
@@ -471,12 +466,12 @@ impl Resolver {
         &self,
         package: Arc<InstalledPackage>,
     ) -> Result<Vec<Arc<VerifiedTool>>, ResolveError> {
-        let bytes = lock(&self.registry).read_artifact(package.digest)?;
         let engine = self.engine.clone();
         let surroundings = self.surroundings.clone();
-        let trust_file = self.data.trust_file();
+        let data = self.data.clone();
         let load = move || {
-            let trust = TrustStore::load(&trust_file)?;
+            let bytes = data.read_artifact(package.digest)?;
+            let trust = TrustStore::load(&data.trust_file())?;
             let signed = verify(bytes, &package, &trust)?;
             VerifiedTool::load(&engine, &signed, package.grant.clone(), &surroundings)
         };
@@ -501,6 +496,11 @@ pub fn verify(
     let unsigned = if package.signer.is_none() { Unsigned::Allow } else { Unsigned::Refuse };
     SignedArtifact::verify(artifact, trust, unsigned)
         .map_err(|source| ResolveError::Signature { package: id.clone(), source })
+}
+
+/// Stands for the set of trusted keys; where it cannot be read, nobody is trusted.
+fn digest_of_trust(data: &DataDir) -> Digest {
+    Digest::of(&std::fs::read(data.trust_file()).unwrap_or_default())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -592,19 +592,25 @@ mod tests {
             ],
         );
         for name in ["greet", "com.b.hello/greet", "com.b.hello", "hello"] {
-            assert_eq!(catalog.find(name).unwrap().full_name(), "com.b.hello/greet", "{name}");
+            assert_eq!(
+                catalog.find_loosely(name).unwrap().full_name(),
+                "com.b.hello/greet",
+                "{name}"
+            );
         }
         assert!(
-            matches!(catalog.find("web"), Err(ResolveError::Ambiguous { candidates, .. }) if candidates.len() == 2)
+            matches!(catalog.find_loosely("web"), Err(ResolveError::Ambiguous { candidates, .. }) if candidates.len() == 2)
         );
-        let error = catalog.find("gret").map(drop).unwrap_err().to_string();
+        let error = catalog.find_loosely("gret").map(drop).unwrap_err().to_string();
         assert!(error.contains("did you mean `greet`?"), "{error}");
     }
 
     #[test]
-    fn schemas_that_reach_outside_are_refused() {
-        let mut manifest = fixtures::manifest("com.a.web", "1.0.0", "t");
-        manifest.tools[0].input_schema.insert("$ref".into(), json!("https://example.com/schema"));
-        assert!(check_schemas(&manifest.tools[0]).is_err());
+    fn no_package_takes_the_calls_of_another() {
+        let good = package("com.good.web", &["fetch"], None);
+        let evil = package("com.evil.fetch", &["fetch"], None);
+        let catalog = Catalog::new(0, vec![good, evil]);
+        assert!(catalog.find("fetch").is_err(), "it was the name of the first one alone");
+        assert_eq!(catalog.find("com.good.web/fetch").unwrap().full_name(), "com.good.web/fetch");
     }
 }

@@ -4,7 +4,7 @@ use proc_macro2::{Ident, Span};
 use quote::ToTokens;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::visit::Visit;
+use syn::visit_mut::VisitMut;
 use syn::{
     Attribute, FnArg, Pat, PatType, Path, ReturnType, Signature, Type, TypeImplTrait, TypePtr,
     TypeReference, parse_quote,
@@ -173,41 +173,41 @@ fn parameter_name(pattern: &Pat) -> syn::Result<Ident> {
 /// Refuses what can't be read from JSON whatever traits it implements.
 fn check_type(ty: &Type, mistakes: &mut Mistakes) {
     struct Impossible<'m>(&'m mut Mistakes);
-    impl Visit<'_> for Impossible<'_> {
-        fn visit_type_reference(&mut self, ty: &TypeReference) {
+    impl VisitMut for Impossible<'_> {
+        fn visit_type_reference_mut(&mut self, ty: &mut TypeReference) {
             self.0.collect::<()>(Err(syn::Error::new_spanned(
-                ty,
+                &*ty,
                 format!(
                     "a tool owns its arguments: use `{}`",
                     owned(&ty.elem).unwrap_or_else(|| printed(&ty.elem))
                 ),
             )));
         }
-        fn visit_type_impl_trait(&mut self, ty: &TypeImplTrait) {
+        fn visit_type_impl_trait_mut(&mut self, ty: &mut TypeImplTrait) {
             self.0.add(
                 ty.impl_token.span,
                 "a tool can't take `impl Trait`: its schema is made from its types; write this one out",
             );
         }
-        fn visit_type_ptr(&mut self, ty: &TypePtr) {
+        fn visit_type_ptr_mut(&mut self, ty: &mut TypePtr) {
             self.0.collect::<()>(Err(syn::Error::new_spanned(
-                ty,
+                &*ty,
                 "a raw pointer can't be an argument of a tool",
             )));
         }
     }
-    Impossible(mistakes).visit_type(ty);
+    Impossible(mistakes).visit_type_mut(&mut ty.clone());
 }
 
 fn find_impl_trait(ty: &Type) -> Option<Span> {
     struct Find(Option<Span>);
-    impl Visit<'_> for Find {
-        fn visit_type_impl_trait(&mut self, ty: &TypeImplTrait) {
+    impl VisitMut for Find {
+        fn visit_type_impl_trait_mut(&mut self, ty: &mut TypeImplTrait) {
             self.0.get_or_insert(ty.impl_token.span);
         }
     }
     let mut find = Find(None);
-    find.visit_type(ty);
+    find.visit_type_mut(&mut ty.clone());
     find.0
 }
 

@@ -1,1 +1,13 @@
+//! What the tests of the whole share.
+//!
+//! [`guests`] has the program and the guests built, as a person would. [`raw`] writes components
+//! that no compiler would. A [`lab`] is a throw-away data directory with packages made of them;
+//! [`outside`] is a whole place to work in, as a person has it. A [`server`] is the real one, in a
+//! process of its own. The [`web`] is what guests try to reach.
 
+pub mod guests;
+pub mod raw;
+pub mod lab;
+pub mod outside;
+pub mod server;
+pub mod web;

@@ -10,6 +10,7 @@ const MODULES: &[&str] = &[
     "name",
     "grants",
     "manifest",
+    "schema",
     "component",
     "signing",
     "registry",

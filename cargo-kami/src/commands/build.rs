@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::diagnostic::relative;
 use crate::exit::Exit;
 use crate::ops::{self, Built, CargoOptions};
-use crate::shell::{Shell, printable};
+use crate::shell::{Shell, one_line};
 use crate::summary;
 
 /// Build packages into artifacts, one file each, in target/kami/
@@ -80,6 +80,6 @@ fn tell(built: &Built, shell: &Shell) {
     let tools: Vec<&str> = manifest.tools.iter().map(|tool| tool.name.as_str()).collect();
     shell.say(format_args!("{:>12} {}", "tools", tools.join(", ")));
     for line in summary::requests(&manifest.requests) {
-        shell.say(format_args!("{:>12} {}", line.subject, printable(&line.text)));
+        shell.say(format_args!("{:>12} {}", line.subject, one_line(&line.text)));
     }
 }

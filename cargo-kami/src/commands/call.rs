@@ -31,7 +31,7 @@ pub struct Args {
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     let resolver = host::resolver(settings)?;
     let catalog = resolver.catalog()?;
-    let entry = catalog.find(&args.name)?;
+    let entry = catalog.find_loosely(&args.name)?;
     let arguments = arguments::read(&args.arguments, entry.definition())?;
     host::runtime()?.block_on(async {
         let tool = resolver.resolve(entry).await?;

@@ -4,14 +4,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use kami_core::component::Artifact;
-use kami_core::registry::Registry;
 use kami_core::signing;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::ops::{host, source};
 use crate::settings::Settings;
-use crate::shell::{Shell, printable};
+use crate::shell::{Shell, one_line};
 use crate::summary;
 
 /// Show what is in an artifact: tools, schemas, requests, imports, signatures
@@ -77,8 +76,8 @@ fn find(name: &str, settings: &Settings) -> anyhow::Result<Artifact> {
         return Err(Failure::new(Exit::NotFound, format!("there is no file {name}")).into());
     }
     let catalog = host::resolver(settings)?.catalog()?;
-    let package = &catalog.find(name)?.package;
-    let bytes = Registry::open(&settings.data_dir)?.read_artifact(package.digest)?;
+    let package = &catalog.find_loosely(name)?.package;
+    let bytes = settings.data_dir.read_artifact(package.digest)?;
     Artifact::parse(bytes).with_context(|| format!("reading the installed `{}`", package.id()))
 }
 
@@ -98,7 +97,7 @@ fn tell(
     let manifest = artifact.manifest();
     let package = &manifest.package;
     let line =
-        |subject: &str, text: &str| shell.data(format_args!("{subject:>12} {}", printable(text)));
+        |subject: &str, text: &str| shell.data(format_args!("{subject:>12} {}", one_line(text)));
     line("id", package.id.as_str())?;
     line("version", &package.version.to_string())?;
     line("digest", &artifact.digest().to_string())?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::ops::host;
 use crate::settings::Settings;
-use crate::shell::{Shell, printable};
+use crate::shell::{Shell, one_line};
 
 /// List installed tools
 #[derive(Debug, clap::Args)]
@@ -73,12 +73,8 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
                 }
                 None => "UNSIGNED".to_owned(),
             };
-            let origin = format!("{} {} ({})", package.id, package.version, printable(&signer));
-            shell.data(format_args!(
-                "{:<24} {origin:<48} {}",
-                entry.wire_name,
-                printable(about)
-            ))?;
+            let origin = format!("{} {} ({})", package.id, package.version, one_line(&signer));
+            shell.data(format_args!("{:<24} {origin:<48} {}", entry.wire_name, one_line(about)))?;
         }
     }
     if shown == 0 && !args.json {

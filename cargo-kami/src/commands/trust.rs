@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
-use crate::shell::{Shell, printable};
+use crate::shell::{Shell, one_line};
 
 /// Say whose signatures to trust
 ///
@@ -62,7 +62,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             trust.save(&file)?;
             shell.status(
                 "Trusted",
-                format_args!("{} (fingerprint {})", printable(label), key.fingerprint()),
+                format_args!("{} (fingerprint {})", one_line(label), key.fingerprint()),
             );
         }
         Action::Remove { key } => {
@@ -83,7 +83,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
                         "{}  {}  {}",
                         line.fingerprint,
                         line.public,
-                        printable(label)
+                        one_line(label)
                     ))?;
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kami_core::registry::{InstalledPackage, Registry};
+use kami_core::registry::{DataDir, InstalledPackage, Registry};
 use kami_core::resolve;
 use kami_core::signing::{TrustStore, Unsigned};
 use serde::Serialize;
@@ -41,8 +41,7 @@ struct Line {
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     let trust = TrustStore::load(&settings.data_dir.trust_file())?;
-    let registry = Registry::open(&settings.data_dir)?;
-    let packages = registry.packages()?;
+    let packages = Registry::open(&settings.data_dir)?.packages()?;
     let names: Vec<String> = match args.names.as_slice() {
         [] => packages.iter().map(|package| package.id().to_string()).collect(),
         names => names.to_vec(),
@@ -51,7 +50,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     for name in &names {
         let installed = packages.iter().find(|package| package.id().as_str() == name);
         let verified = match installed {
-            Some(package) => verify_installed(package, &registry, &trust),
+            Some(package) => verify_installed(package, &settings.data_dir, &trust),
             None => verify_file(name, &trust),
         };
         let line = match verified {
@@ -90,10 +89,10 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
 
 fn verify_installed(
     package: &InstalledPackage,
-    registry: &Registry,
+    data: &DataDir,
     trust: &TrustStore,
 ) -> anyhow::Result<String> {
-    let bytes = registry.read_artifact(package.digest)?;
+    let bytes = data.read_artifact(package.digest)?;
     let signed = resolve::verify(bytes, package, trust)?;
     Ok(match signed.signer() {
         Some(key) => format!("signed by {}", trust.label(&key).unwrap_or_default()),

@@ -1,10 +1,10 @@
 //! A call's arguments: from JSON, or from flags that the tool's own schema defines.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use kami_core::manifest::{JsonObject, ToolDefinition};
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ pub fn read(options: &ArgumentOptions, tool: &ToolDefinition) -> anyhow::Result<
         (None, Some(path)) if path == Path::new("-") => Some(read_stdin()?),
         (None, Some(path)) => {
             let reading = || format!("reading {}", path.display());
-            Some(fs::read_to_string(path).with_context(reading)?)
+            Some(read_bounded(fs::File::open(path).with_context(reading)?).with_context(reading)?)
         }
         (None, None) => None,
     };
@@ -51,8 +51,13 @@ pub fn read(options: &ArgumentOptions, tool: &ToolDefinition) -> anyhow::Result<
 }
 
 fn read_stdin() -> anyhow::Result<String> {
+    read_bounded(std::io::stdin()).context("reading stdin")
+}
+
+fn read_bounded(source: impl Read) -> anyhow::Result<String> {
     let mut text = String::new();
-    std::io::stdin().take(MAX_BYTES).read_to_string(&mut text).context("reading stdin")?;
+    source.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    ensure!(text.len() as u64 <= MAX_BYTES, "there are more than {MAX_BYTES} bytes of arguments");
     Ok(text)
 }
 

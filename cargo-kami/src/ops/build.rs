@@ -132,7 +132,7 @@ impl Plan {
         if let Some(artifact) = self.existing(&bytes) {
             return Ok(Built { name: self.name, path: self.path, artifact, fresh: true });
         }
-        let component = Component::parse(bytes).with_context(|| not_ours(&self.name))?;
+        let component = Component::parse(bytes).with_context(|| self.not_ours())?;
         let tools = describer.describe(&component, &self.name, shell)?;
         let manifest = Manifest::new(self.package, tools, self.requests, self.provenance)
             .with_context(|| format!("making the manifest of `{}`", self.name))?;
@@ -158,11 +158,22 @@ impl Plan {
             && manifest.provenance == self.provenance;
         same.then_some(artifact)
     }
-}
 
-fn not_ours(name: &str) -> Failure {
-    Failure::new(Exit::Artifact, format!("what `{name}` compiles to is not a tool"))
-        .help("depend on `kami-guest`, and put `#[kami_tool]` on a function of src/lib.rs")
+    /// Only a crate has a bill of materials.
+    fn not_ours(&self) -> Failure {
+        let name = &self.name;
+        match self.bill {
+            Some(_) => Failure::new(
+                Exit::Artifact,
+                format!("what `{name}` compiles to is not a tool"),
+            )
+            .help("depend on `kami-guest`, and put `#[kami_tool]` on a function of src/lib.rs"),
+            None => {
+                Failure::new(Exit::Artifact, format!("the component of `{name}` is not a tool"))
+                    .help("build a component for the world `tool` of the WIT package `kami:tool`")
+            }
+        }
+    }
 }
 
 /// Asks components what they offer, in a sandbox without any capability.

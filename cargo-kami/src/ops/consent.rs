@@ -9,7 +9,7 @@ use kami_core::grants::{Access, Binding, Capabilities, Grant, MountName};
 use kami_core::signing::{SignedArtifact, TrustStore};
 
 use crate::exit::{Exit, Failure};
-use crate::shell::{Shell, printable};
+use crate::shell::{Shell, one_line};
 use crate::summary;
 
 /// The flags by which an operator answers a request.
@@ -62,9 +62,9 @@ pub fn ask(
     let manifest = signed.artifact().manifest();
     let package = &manifest.package;
     let mounts = bind(&manifest.requests, &options.mounts)?;
-    shell.say(format_args!("{} {}", package.id, package.version));
+    shell.tell(format_args!("{} {}", package.id, package.version));
     if let Some(description) = &package.description {
-        shell.say(format_args!("{:>12} {}", "about", printable(description)));
+        shell.tell(format_args!("{:>12} {}", "about", one_line(description)));
     }
     let signer = match signed.signer() {
         Some(key) => {
@@ -72,15 +72,15 @@ pub fn ask(
         }
         None => "nobody: allowed as one's own development build".to_owned(),
     };
-    shell.say(format_args!("{:>12} {}", "signed by", printable(&signer)));
+    shell.tell(format_args!("{:>12} {}", "signed by", one_line(&signer)));
     let tools: Vec<&str> = manifest.tools.iter().map(|tool| tool.name.as_str()).collect();
-    shell.say(format_args!("{:>12} {}", "tools", tools.join(", ")));
+    shell.tell(format_args!("{:>12} {}", "tools", tools.join(", ")));
     for line in summary::requests(&manifest.requests) {
-        shell.say(format_args!("{:>12} {}", line.subject, printable(&line.text)));
+        shell.tell(format_args!("{:>12} {}", line.subject, one_line(&line.text)));
     }
     for (name, binding) in &mounts {
         let (path, access) = (binding.path.display(), binding.access);
-        shell.say(format_args!("{:>12} {name} is {path} ({access})", "mount"));
+        shell.tell(format_args!("{:>12} {name} is {path} ({access})", "mount"));
     }
     for name in manifest.requests.mounts.keys().filter(|name| !mounts.contains_key(name)) {
         shell.warn(format_args!("the directory `{name}` is not bound, so the tool won't see one"));

@@ -1,10 +1,10 @@
 //! The author's keys: `keys/NAME.key` in the data directory.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use kami_core::atomic_file;
 use kami_core::registry::DataDir;
 use kami_core::signing::{PublicKey, SecretKey, TrustStore};
 
@@ -44,8 +44,12 @@ pub fn make(data: &DataDir, name: &str) -> anyhow::Result<PublicKey> {
             .into());
     }
     let key = SecretKey::generate()?;
-    atomic_file::replace(&path, key.to_pem()?.as_ref())
+    let mut file = tempfile::NamedTempFile::new_in(data.keys_dir())
         .with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(key.to_pem()?.as_ref())?;
+    file.as_file().sync_all()?;
+    // Another process that makes the same key at the same moment keeps its own.
+    file.persist_noclobber(&path).with_context(|| format!("writing {}", path.display()))?;
     let mut trust = TrustStore::load(&data.trust_file())?;
     trust.add(key.public(), name);
     trust.save(&data.trust_file())?;

@@ -10,7 +10,7 @@ use kami_core::call::{
 use kami_core::mcp;
 
 use crate::exit::Exit;
-use crate::shell::{Shell, printable};
+use crate::shell::{Shell, one_line, printable};
 use crate::summary;
 
 /// The flags by which a person chooses how a result is shown.
@@ -115,11 +115,13 @@ fn show_failure(tool: &str, error: &CallError, shell: &Shell) {
 fn show_result(result: &ToolResult, shell: &Shell) -> anyhow::Result<()> {
     for content in &result.content {
         let line = match &content.body {
-            ContentBody::Text(text) if shell.interactive() => printable(text).into_owned(),
+            ContentBody::Text(text) if shell.shows_data() => printable(text).into_owned(),
             ContentBody::Text(text) => text.clone(),
-            ContentBody::ResourceLink(link) => format!("[{} {}]", link.name, link.uri),
+            ContentBody::ResourceLink(link) => one_line(&format!("[{} {}]", link.name, link.uri)),
             _ => match binary(content) {
-                Some((kind, bytes)) => format!("[{kind}, {}]", summary::size(bytes.len())),
+                Some((kind, bytes)) => {
+                    format!("[{}, {}]", one_line(kind), summary::size(bytes.len()))
+                }
                 None => continue,
             },
         };

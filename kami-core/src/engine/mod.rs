@@ -34,7 +34,13 @@ pub const DEFAULT_CONCURRENCY: u32 = 256;
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 20_000;
 
 /// The most core instances in one component; one with dynamic linking has about twenty.
-const MAX_CORE_INSTANCES: u32 = 32;
+pub(crate) const MAX_CORE_INSTANCES: u32 = 32;
+
+/// The most tables in one component.
+pub(crate) const MAX_TABLES: u32 = 8;
+
+/// The most linear memories in one component.
+pub(crate) const MAX_MEMORIES: u32 = 1;
 
 /// Where an [`Engine`] keeps native code, and how many calls it runs at once.
 #[derive(Debug, Clone)]
@@ -239,10 +245,10 @@ fn pool(concurrency: u32) -> PoolingAllocationConfig {
     pool.total_component_instances(concurrency)
         .total_memories(concurrency)
         .total_stacks(concurrency)
-        .total_tables(8 * concurrency)
+        .total_tables(MAX_TABLES * concurrency)
         .total_core_instances(MAX_CORE_INSTANCES * concurrency)
-        .max_memories_per_component(1)
-        .max_tables_per_component(8)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
         .max_component_instance_size(256 << 10)
         .max_core_instance_size(256 << 10)

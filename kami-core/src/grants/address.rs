@@ -15,10 +15,12 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(v4: Ipv4Addr) -> bool {
-    let [a, b, c, _] = v4.octets();
+    let [a, b, c, d] = v4.octets();
     let special = match a {
         0 | 10 | 127 => true,
         100 => (64..128).contains(&b),
+        // Public by its range, but on one cloud the address of every machine's own secrets.
+        168 => [b, c, d] == [63, 129, 16],
         169 => b == 254,
         172 => (16..32).contains(&b),
         192 => b == 168 || (b == 0 && (c == 0 || c == 2)) || (b == 88 && c == 99),
@@ -63,6 +65,7 @@ mod tests {
             "100.64.0.1",
             "127.0.0.1",
             "127.255.255.254",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",

@@ -172,7 +172,10 @@ impl Manifest {
         }
         let manifest = Self { format: FORMAT, package, tools, requests, provenance };
         manifest.check()?;
-        Ok(manifest)
+        match manifest.to_json().len() {
+            written if written > MAX_BYTES => Err(ManifestError::TooLarge(written)),
+            _ => Ok(manifest),
+        }
     }
 
     /// Reads the JSON of a manifest section.
@@ -203,7 +206,11 @@ impl Manifest {
                 .proved_by(&manifest.requests)
                 .map_err(|claim| ManifestError::Claim { tool: tool.name.clone(), claim })?;
         }
-        Ok(manifest)
+        // The registry keeps it with every default spelled out, and must be able to read that.
+        match manifest.to_json().len() {
+            written if written > MAX_BYTES => Err(ManifestError::TooLarge(written)),
+            _ => Ok(manifest),
+        }
     }
 
     /// The JSON that goes into the artifact: the same text for the same manifest.

@@ -94,5 +94,29 @@ fn create_private(directory: &Path) -> Result<(), RegistryError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory).map_err(failed)
+    builder.create(directory).map_err(failed)?;
+    if is_exposed(directory).map_err(failed)? {
+        return Err(RegistryError::Exposed { path: directory.into() });
+    }
+    Ok(())
+}
+
+/// Whether anybody else may change what is in a directory that holds keys and native code.
+#[cfg(unix)]
+fn is_exposed(directory: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let found = fs::metadata(directory)?;
+    if found.mode() & 0o022 != 0 {
+        return Ok(true);
+    }
+    // A file made here belongs to whoever this process runs as.
+    let own = tempfile::tempfile_in(directory)?.metadata()?.uid();
+    Ok(found.uid() != own)
+}
+
+/// Other systems give a profile's directories to its user alone.
+#[cfg(not(unix))]
+fn is_exposed(_: &Path) -> io::Result<bool> {
+    Ok(false)
 }

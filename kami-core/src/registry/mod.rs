@@ -84,6 +84,15 @@ pub struct Installed {
 /// Why the registry cannot do what it was asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
+    /// Others may write to a directory that holds keys and native code.
+    #[error(
+        "{} belongs to another user or may be written by others: \
+         make it yours alone (chmod 700), or use another data directory", path.display()
+    )]
+    Exposed {
+        /// Which directory.
+        path: PathBuf,
+    },
     /// A path of the [`DataDir`] is taken by something else.
     #[error("{} is not a directory: remove it, or choose another data directory", path.display())]
     NotADirectory {
@@ -335,18 +344,6 @@ impl Registry {
         tool: &ToolName,
     ) -> Result<Vec<InstalledPackage>, RegistryError> {
         row::select(&self.connection, &self.dir, row::BY_TOOL, [tool.as_str()])
-    }
-
-    /// Reads an artifact.
-    ///
-    /// # Errors
-    /// Where it is missing, which a package that another process has just replaced or uninstalled
-    /// leads to as well, or cannot be read.
-    ///
-    /// # Security
-    /// The bytes are not trusted: they may be anything, and need to be hashed and verified.
-    pub fn read_artifact(&self, digest: Digest) -> Result<Vec<u8>, RegistryError> {
-        store::read(&self.dir, digest)
     }
 
     /// A number that is another one after any process has changed the registry.

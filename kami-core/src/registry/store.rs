@@ -32,15 +32,24 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
         && fs::read(path).is_ok_and(|stored| stored == bytes)
 }
 
-/// Reads an artifact, at most [`MAX_BYTES`] of it.
-pub(super) fn read(dir: &DataDir, digest: Digest) -> Result<Vec<u8>, RegistryError> {
-    let path = dir.artifact_file(digest);
-    match read_bounded(&path) {
-        Ok(bytes) => Ok(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(RegistryError::ArtifactMissing { digest, path })
+impl DataDir {
+    /// Reads an artifact.
+    ///
+    /// # Errors
+    /// Where it is missing, which a package that another process has just replaced or uninstalled
+    /// leads to as well, or cannot be read.
+    ///
+    /// # Security
+    /// The bytes are not trusted: they may be anything, and need to be hashed and verified.
+    pub fn read_artifact(&self, digest: Digest) -> Result<Vec<u8>, RegistryError> {
+        let path = self.artifact_file(digest);
+        match read_bounded(&path) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(RegistryError::ArtifactMissing { digest, path })
+            }
+            Err(source) => Err(RegistryError::Io { action: "read", path, source }),
         }
-        Err(source) => Err(RegistryError::Io { action: "read", path, source }),
     }
 }
 

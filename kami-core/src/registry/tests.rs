@@ -59,7 +59,7 @@ fn assert_consistent(dir: &DataDir) -> Vec<InstalledPackage> {
     let registry = Registry::open(dir).unwrap();
     let packages = registry.packages().unwrap();
     for package in &packages {
-        let bytes = registry.read_artifact(package.digest).unwrap();
+        let bytes = registry.dir.read_artifact(package.digest).unwrap();
         assert_eq!(Digest::of(&bytes), package.digest);
         assert_eq!(Artifact::parse(bytes).unwrap().manifest(), &package.manifest);
     }
@@ -102,7 +102,7 @@ fn what_is_installed_is_read_back() {
     assert_eq!(found, installed.package);
     assert_eq!((found.grant, found.alias, found.source), (grant, options.alias, options.source));
     assert_eq!(registry.package(&id("dev.example.absent")).unwrap(), None);
-    assert_eq!(registry.read_artifact(found.digest).unwrap(), artifact.artifact().bytes()[..]);
+    assert_eq!(registry.dir.read_artifact(found.digest).unwrap(), artifact.artifact().bytes()[..]);
     let packages = assert_consistent(&scene.dir);
     let ids: Vec<_> = packages.iter().map(|package| package.id().as_str()).collect();
     assert_eq!(ids, ["dev.example.other", "dev.example.signed"]);
@@ -117,7 +117,7 @@ fn a_new_version_replaces_the_old_one_and_its_file() {
     let new = install(&mut registry, &unsigned("dev.example.t", "2.0.0")).unwrap();
     assert_eq!(new.replaced, Some(semver::Version::new(1, 0, 0)));
     assert_eq!(assert_consistent(&scene.dir), [new.package]);
-    let missing = registry.read_artifact(old.digest);
+    let missing = registry.dir.read_artifact(old.digest);
     assert!(matches!(missing, Err(RegistryError::ArtifactMissing { .. })), "{missing:?}");
 
     let again = install(&mut registry, &unsigned("dev.example.t", "2.0.0")).unwrap();
@@ -196,7 +196,7 @@ fn a_tampered_file_is_mended_by_installing_again() {
     flipped[20] ^= 1;
     for wrong in [&flipped[..], &right[1..], b""] {
         fs::write(&path, wrong).unwrap();
-        assert_eq!(registry.read_artifact(digest).unwrap(), wrong, "reading believes nothing");
+        assert_eq!(registry.dir.read_artifact(digest).unwrap(), wrong, "reading believes nothing");
         install(&mut registry, &artifact).unwrap();
         assert_eq!(fs::read(&path).unwrap(), right);
     }
@@ -213,7 +213,7 @@ fn files_that_are_none_are_refused_rather_than_waited_for() {
     let path = scene.dir.artifact_file(digest);
     fs::remove_file(&path).unwrap();
     let _socket = UnixListener::bind(&path).unwrap();
-    let error = registry.read_artifact(digest).unwrap_err();
+    let error = registry.dir.read_artifact(digest).unwrap_err();
     assert!(matches!(error, RegistryError::Io { action: "read", .. }), "{error}");
     install(&mut registry, &artifact).unwrap();
     assert_consistent(&scene.dir);

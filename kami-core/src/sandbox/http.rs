@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
@@ -44,6 +45,9 @@ const MAX_HEADERS: usize = 128;
 
 /// The most bytes of a response's head.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// The most requests of one call at once; further ones wait. Each may hold a connection's buffers.
+const MAX_REQUESTS: usize = 16;
 
 /// How many denials are remembered for one call; a guest that tries more is told so, not recorded.
 const MAX_DENIALS: usize = 32;
@@ -72,11 +76,19 @@ impl Denials {
 pub(crate) struct HttpGate {
     effective: Arc<Effective>,
     denials: Denials,
+    /// Name lookups of all calls of the package.
+    lookups: Arc<Semaphore>,
+    /// Requests of this call.
+    requests: Arc<Semaphore>,
 }
 
 impl HttpGate {
-    pub(crate) fn new(effective: Arc<Effective>, denials: Denials) -> Self {
-        Self { effective, denials }
+    pub(crate) fn new(
+        effective: Arc<Effective>,
+        denials: Denials,
+        lookups: Arc<Semaphore>,
+    ) -> Self {
+        Self { effective, denials, lookups, requests: Arc::new(Semaphore::new(MAX_REQUESTS)) }
     }
 
     /// The endpoint that `request` names, if the grants permit it.
@@ -112,14 +124,15 @@ impl WasiHttpHooks for HttpGate {
         let effective = Arc::clone(&self.effective);
         let denials = self.denials.clone();
         let timeouts = Timeouts::new(options);
+        let (lookups, requests) = (Arc::clone(&self.lookups), Arc::clone(&self.requests));
         Box::new(async move {
-            let address = within(timeouts.connect, Error::DnsTimeout, async {
-                resolve(&endpoint, &effective, &denials).await
-            });
-            let address = address.await?;
+            let place =
+                requests.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
+            let resolved = resolve(&endpoint, &effective, &denials, lookups);
+            let address = within(timeouts.connect, Error::DnsTimeout, resolved).await?;
             let stream =
                 within(timeouts.connect, Error::ConnectionTimeout, connect(&endpoint, address));
-            exchange(stream.await?, request, timeouts).await
+            exchange(stream.await?, request, timeouts, place).await
         })
     }
 }
@@ -158,16 +171,11 @@ async fn resolve(
     endpoint: &Endpoint,
     effective: &Effective,
     denials: &Denials,
+    lookups: Arc<Semaphore>,
 ) -> Result<SocketAddr, Error> {
     let addresses: Vec<SocketAddr> = match endpoint.literal_address() {
         Some(address) => vec![SocketAddr::new(address, endpoint.port())],
-        None => {
-            let failed = |_| Error::DnsError { rcode: None, info_code: None };
-            tokio::net::lookup_host((endpoint.host(), endpoint.port()))
-                .await
-                .map_err(failed)?
-                .collect()
-        }
+        None => look_up(endpoint, lookups).await?,
     };
     if addresses.is_empty() {
         return Err(Error::DestinationNotFound);
@@ -181,6 +189,19 @@ async fn resolve(
     }
     denied.into_iter().for_each(|denial| denials.push(denial));
     Err(Error::HttpRequestDenied)
+}
+
+/// Asks the system's resolver, on a thread that is counted for as long as it takes.
+async fn look_up(endpoint: &Endpoint, lookups: Arc<Semaphore>) -> Result<Vec<SocketAddr>, Error> {
+    let failed = || Error::DnsError { rcode: None, info_code: None };
+    let place = lookups.acquire_owned().await.map_err(|_| failed())?;
+    let target = (endpoint.host(), endpoint.port());
+    let resolve = move || {
+        let _place = place;
+        std::net::ToSocketAddrs::to_socket_addrs(&target).map(Vec::from_iter)
+    };
+    let resolved = tokio::task::spawn_blocking(resolve).await;
+    resolved.map_err(|_| failed())?.map_err(|_| failed())
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -227,6 +248,7 @@ async fn exchange(
     stream: Box<dyn Stream>,
     mut request: http::Request<WasiBody>,
     timeouts: Timeouts,
+    place: OwnedSemaphorePermit,
 ) -> Result<ResponseParts, Error> {
     let mut client = http1::Builder::new();
     client.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
@@ -266,7 +288,10 @@ async fn exchange(
         })
         .boxed_unsync()
     });
-    let driver = async move { if closed { Ok(()) } else { connection.await.map_err(Error::from) } };
+    let driver = async move {
+        let _held_to_the_end = place;
+        if closed { Ok(()) } else { connection.await.map_err(Error::from) }
+    };
     Ok((body, Box::new(driver)))
 }
 

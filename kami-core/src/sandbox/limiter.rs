@@ -2,20 +2,22 @@
 
 use wasmtime::ResourceLimiter;
 
-use crate::engine::MAX_TABLE_ELEMENTS;
+use crate::engine::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 
 /// Refuses growth over a limit, and remembers that it did.
 pub(crate) struct Limiter {
     limit: usize,
     used: usize,
     peak: usize,
+    /// The last growth, which may yet fail.
+    growth: usize,
     refused: bool,
 }
 
 impl Limiter {
     pub(crate) fn new(limit_bytes: u64) -> Self {
         let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
-        Self { limit, used: 0, peak: 0, refused: false }
+        Self { limit, used: 0, peak: 0, growth: 0, refused: false }
     }
 
     /// The most bytes of linear memory that there were at once.
@@ -37,14 +39,34 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let used = self.used.saturating_add(desired.saturating_sub(current));
+        self.growth = desired.saturating_sub(current);
+        let used = self.used.saturating_add(self.growth);
         if used > self.limit {
+            self.growth = 0;
             self.refused = true;
             return Ok(false);
         }
         self.used = used;
         self.peak = self.peak.max(used);
         Ok(true)
+    }
+
+    /// Gives back what was granted and then could not be had.
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.used -= std::mem::take(&mut self.growth);
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES as usize
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES as usize
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES as usize
     }
 
     fn table_growing(
@@ -70,5 +92,13 @@ mod tests {
         assert!(!limiter.memory_growing(40, 41, None).unwrap());
         assert!(limiter.refused());
         assert_eq!(limiter.peak_bytes(), 100);
+    }
+
+    #[test]
+    fn growth_that_fails_is_given_back() {
+        let mut limiter = Limiter::new(100);
+        assert!(limiter.memory_growing(0, 80, None).unwrap());
+        limiter.memory_grow_failed(wasmtime::Error::msg("no memory")).unwrap();
+        assert!(limiter.memory_growing(0, 80, None).unwrap());
     }
 }

@@ -9,12 +9,13 @@ mod http;
 mod limiter;
 mod mounts;
 mod output;
+mod scratch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::sockets::SocketAddrUse;
@@ -30,22 +31,30 @@ pub(crate) use bindings::kami::tool::types;
 pub(crate) use bindings::{Tool, ToolPre, v0_1};
 pub use mounts::MountError;
 pub use output::Captured;
+pub(crate) use scratch::sweep;
 
 use http::{Denials, HttpGate};
 use limiter::Limiter;
 use output::Capture;
+use scratch::Scratch;
 
 /// The most bytes that a guest may hand to the host in one call between them, results included.
 pub const MAX_TRANSFER_BYTES: usize = 16 << 20;
 
 /// The most resources (files, streams, requests...) that a guest may hold at once.
-const MAX_HANDLES: usize = 1024;
+///
+/// Each open file is a descriptor of the process, of which there may be as few as 1024 for all.
+const MAX_HANDLES: usize = 128;
 
 /// The most random bytes per request of a guest.
 const MAX_RANDOM_BYTES: u64 = 64 << 10;
 
 /// The most bytes of headers in one `fields` resource.
 const MAX_FIELDS_BYTES: usize = 32 << 10;
+
+/// The most names that one package may have the system resolve at once. A lookup takes a thread
+/// that nothing can interrupt, and a name server that never answers must not take them all.
+const MAX_LOOKUPS: usize = 8;
 
 /// The most log lines and progress notices of one call; what comes after is dropped.
 const MAX_EVENTS: u32 = 1000;
@@ -158,6 +167,8 @@ pub struct Sandbox {
     effective: Arc<Effective>,
     variables: Vec<(String, String)>,
     scratch: Option<PathBuf>,
+    private: Option<PathBuf>,
+    lookups: Arc<Semaphore>,
 }
 
 /// A linked component of either contract.
@@ -203,6 +214,8 @@ impl Sandbox {
             entry: entry.map_err(SandboxError::Link)?,
             variables,
             scratch: surroundings.scratch.clone().filter(|_| effective.has_scratch()),
+            private: surroundings.private.clone(),
+            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             effective: Arc::new(effective),
         })
     }
@@ -232,6 +245,7 @@ impl Sandbox {
             .envs(&self.variables);
         deny_sockets(&mut wasi, &denials);
         for mount in self.effective.mounts() {
+            mounts::in_place(mount.host_path, self.private.as_deref())?;
             let permissions = match mount.access {
                 Access::ReadOnly => FsPerms::ReadOnly,
                 Access::ReadWrite => FsPerms::ReadWrite,
@@ -252,7 +266,11 @@ impl Sandbox {
             wasi: wasi.build(),
             http,
             table,
-            gate: HttpGate::new(Arc::clone(&self.effective), denials.clone()),
+            gate: HttpGate::new(
+                Arc::clone(&self.effective),
+                denials.clone(),
+                Arc::clone(&self.lookups),
+            ),
             limiter: Limiter::new(limits.memory_bytes()),
             events,
             events_left: MAX_EVENTS,
@@ -293,7 +311,9 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
 /// Refuses every use of a raw socket, and remembers which address was wanted.
 fn deny_sockets(wasi: &mut WasiCtxBuilder, denials: &Denials) {
     let denials = denials.clone();
-    wasi.allow_ip_name_lookup(false).socket_addr_check(move |address, usage| {
+    wasi.allow_ip_name_lookup(false).allow_udp(false);
+    // A TCP socket can be made, or else nobody would learn where it was to lead; it leads nowhere.
+    wasi.allow_tcp(true).socket_addr_check(move |address, usage| {
         // Connecting first binds to no address in particular, which by itself reaches nothing; the
         // question that follows names the address, and that is the denial to report.
         let harmless = matches!(usage, SocketAddrUse::TcpBind)
@@ -313,9 +333,8 @@ fn deny_sockets(wasi: &mut WasiCtxBuilder, denials: &Denials) {
 fn scratch_directory(
     parent: &std::path::Path,
     wasi: &mut WasiCtxBuilder,
-) -> Result<TempDir, SandboxError> {
-    std::fs::create_dir_all(parent).map_err(SandboxError::Scratch)?;
-    let directory = tempfile::tempdir_in(parent).map_err(SandboxError::Scratch)?;
+) -> Result<Scratch, SandboxError> {
+    let directory = Scratch::new(parent).map_err(SandboxError::Scratch)?;
     wasi.preopened_dir(directory.path(), SCRATCH_PATH, FsPerms::ReadWrite)
         .map_err(SandboxError::Store)?;
     Ok(directory)
@@ -334,7 +353,7 @@ pub(crate) struct State {
     stderr: Capture,
     denials: Denials,
     /// Removed from the disk when the store is dropped.
-    _scratch: Option<TempDir>,
+    _scratch: Option<Scratch>,
 }
 
 impl State {

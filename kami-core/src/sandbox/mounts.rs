@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How many entries below a mount are looked at. A larger tree is taken as it is.
-const MAX_VETTED: usize = 50_000;
+/// The most entries below a mount: looking through them takes about a second.
+const MAX_VETTED: usize = 1_000_000;
 
 /// Why a directory cannot be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,21 @@ pub enum MountError {
         /// What it overlaps.
         private: PathBuf,
     },
+    /// It is reached by way of a link, which may lead elsewhere tomorrow.
+    #[error(
+        "cannot mount {}: it is {} now, by way of a link; bind that directory itself",
+        path.display(),
+        real.display()
+    )]
+    Moved {
+        /// Which directory.
+        path: PathBuf,
+        /// Where it leads.
+        real: PathBuf,
+    },
+    /// It holds more than can be looked through.
+    #[error("cannot mount {}: it holds more than {MAX_VETTED} entries", .0.display())]
+    TooLarge(PathBuf),
     /// It holds something that is neither file nor directory nor link.
     #[error(
         "cannot mount a directory that holds {}: opening a pipe, device or socket can block the host",
@@ -43,16 +58,8 @@ pub enum MountError {
 /// A guest that opens a named pipe pins a thread of the host until someone opens the other end,
 /// which no time limit can end. Guests cannot make pipes, so it is enough to look beforehand.
 pub(super) fn vet(path: &Path, private: Option<&Path>) -> Result<(), MountError> {
-    let io = |source| MountError::Io { path: path.into(), source };
-    let real = fs::canonicalize(path).map_err(io)?;
-    if !real.is_dir() {
-        return Err(MountError::NotADirectory(path.into()));
-    }
-    if let Some(private) = private.and_then(|private| fs::canonicalize(private).ok())
-        && (real.starts_with(&private) || private.starts_with(&real))
-    {
-        return Err(MountError::Private { path: path.into(), private });
-    }
+    in_place(path, private)?;
+    let real = path.to_owned();
     let mut directories = vec![real];
     let mut seen = 0;
     while let Some(directory) = directories.pop() {
@@ -61,7 +68,7 @@ pub(super) fn vet(path: &Path, private: Option<&Path>) -> Result<(), MountError>
         for entry in entries.flatten() {
             seen += 1;
             if seen > MAX_VETTED {
-                return Ok(());
+                return Err(MountError::TooLarge(path.into()));
             }
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() {
@@ -74,6 +81,27 @@ pub(super) fn vet(path: &Path, private: Option<&Path>) -> Result<(), MountError>
     Ok(())
 }
 
+/// Refuses a directory that is not where it was when the operator bound it.
+///
+/// Another tool with write access to its parent could have put a link in its place, so this is
+/// asked again on every call.
+pub(super) fn in_place(path: &Path, private: Option<&Path>) -> Result<(), MountError> {
+    let real =
+        fs::canonicalize(path).map_err(|source| MountError::Io { path: path.into(), source })?;
+    if real != path {
+        return Err(MountError::Moved { path: path.into(), real });
+    }
+    if !real.is_dir() {
+        return Err(MountError::NotADirectory(real));
+    }
+    if let Some(private) = private.and_then(|private| fs::canonicalize(private).ok())
+        && (real.starts_with(&private) || private.starts_with(&real))
+    {
+        return Err(MountError::Private { path: path.into(), private });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +110,7 @@ mod tests {
     fn ordinary_directories_are_fit() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), b"").unwrap();
-        assert!(vet(directory.path(), None).is_ok());
+        assert!(vet(&fs::canonicalize(directory.path()).unwrap(), None).is_ok());
     }
 
     #[test]
@@ -97,6 +125,22 @@ mod tests {
         let file = directory.path().join("file");
         assert!(matches!(vet(&file, &inner), MountError::NotADirectory(_)));
         assert!(matches!(vet(Path::new("/nowhere/at/all"), &inner), MountError::Io { .. }));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_place_of_a_directory_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = fs::canonicalize(directory.path()).unwrap();
+        let (bound, secret) = (root.join("bound"), root.join("secret"));
+        fs::create_dir(&bound).unwrap();
+        fs::create_dir(&secret).unwrap();
+        assert!(in_place(&bound, None).is_ok());
+        fs::remove_dir(&bound).unwrap();
+        std::os::unix::fs::symlink(&secret, &bound).unwrap();
+        assert!(
+            matches!(in_place(&bound, None), Err(MountError::Moved { real, .. }) if real == secret)
+        );
     }
 
     #[cfg(unix)]

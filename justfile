@@ -1,0 +1,30 @@
+# What people do in this repository. `just --list` shows it.
+
+# Build, sign, install, serve and call every example.
+demo:
+    cargo run -p cargo-kami -- demo
+
+# Run all tests.
+test:
+    cargo test --workspace
+
+# Check the format, and deny warnings.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Build the API documentation, and deny warnings.
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Check licences, sources and advisories of dependencies.
+deny:
+    cargo deny check
+
+# Have clients that nobody here wrote drive the server.
+clients:
+    tests/clients/run
+
+# Everything that must hold before a change lands.
+ci:
+    .ci/run

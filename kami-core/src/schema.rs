@@ -1,0 +1,319 @@
+//! Whether a call's arguments fit a tool's input schema, at a cost that is known beforehand.
+//!
+//! Both sides are hostile: the schema is the author's, the arguments are the client's, and JSON
+//! Schema lets a few hundred bytes ask for more work than there is time. So a schema has a weight,
+//! the number of subschemas once its references are followed, and arguments have a size; the work
+//! is at most their product, and what would be too much is refused before it begins.
+//!
+//! A schema that refers to itself has no such bound. It is left to the tool, which reads its
+//! arguments anyway, inside the sandbox, where time is bounded.
+
+use std::collections::HashMap;
+
+use jsonschema::{PatternOptions, ValidationError, Validator};
+use serde_json::Value;
+
+use crate::manifest::{JsonObject, ToolDefinition};
+
+/// The largest schema, in bytes of JSON.
+const MAX_SCHEMA_BYTES: usize = 256 << 10;
+
+/// The most subschemas, counted as often as they are referred to.
+const MAX_WEIGHT: u64 = 10_000;
+
+/// The most regular expressions in one schema, each compiled to at most [`MAX_PATTERN_BYTES`].
+const MAX_PATTERNS: usize = 100;
+
+const MAX_PATTERN_BYTES: usize = 256 << 10;
+
+/// The deepest nesting of arguments.
+const MAX_DEPTH: usize = 64;
+
+/// The most steps that one check may take: about a second.
+const MAX_STEPS: u64 = 50_000_000;
+
+/// Up to this many steps, all problems are looked for and not only the first.
+const THOROUGH_STEPS: u64 = 1_000_000;
+
+/// How many problems are told.
+const SHOWN: usize = 5;
+
+/// Why a schema cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// More JSON than [`MAX_SCHEMA_BYTES`].
+    #[error("it has {0} bytes, and {MAX_SCHEMA_BYTES} is the most")]
+    TooLarge(usize),
+    /// More subschemas than [`MAX_WEIGHT`].
+    #[error("it has more than {MAX_WEIGHT} subschemas, counted as often as they are referred to")]
+    TooHeavy,
+    /// More regular expressions than [`MAX_PATTERNS`].
+    #[error("it has more than {MAX_PATTERNS} patterns")]
+    TooManyPatterns,
+    /// A reference that does not lead to a place in the same schema.
+    #[error("its reference `{0}` does not lead to a place in the same schema")]
+    Reference(String),
+    /// Not a JSON Schema.
+    #[error("it is not a valid JSON Schema: {0}")]
+    Invalid(String),
+}
+
+/// A schema that can be used.
+#[derive(Debug)]
+pub struct Schema {
+    validator: Validator,
+    /// `None`: it refers to itself, and is left to the tool.
+    weight: Option<u64>,
+}
+
+impl Schema {
+    /// Compiles a schema of JSON Schema 2020-12.
+    ///
+    /// Patterns run on a linear-time engine, and references lead nowhere outside.
+    ///
+    /// # Errors
+    /// Where it is not one, or asks for more work than a check may cost.
+    pub fn compile(schema: &JsonObject) -> Result<Self, SchemaError> {
+        let root = Value::Object(schema.clone());
+        let length = root.to_string().len();
+        if length > MAX_SCHEMA_BYTES {
+            return Err(SchemaError::TooLarge(length));
+        }
+        let weight = Weigher::new(&root).weigh()?;
+        let patterns =
+            PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES);
+        let validator = jsonschema::options()
+            .with_draft(jsonschema::Draft::Draft202012)
+            .with_pattern_options(patterns)
+            .build(&root)
+            .map_err(|error| SchemaError::Invalid(excerpt(&error.to_string())))?;
+        Ok(Self { validator, weight })
+    }
+
+    /// What in `arguments` does not fit: the first few problems, each with its path.
+    pub fn problems(&self, arguments: &Value) -> Vec<String> {
+        let Some(weight) = self.weight else { return Vec::new() };
+        let Some(size) = size(arguments, MAX_DEPTH) else {
+            return vec![format!("arguments: nested more than {MAX_DEPTH} levels deep")];
+        };
+        let steps = size.saturating_mul(weight);
+        if steps > MAX_STEPS {
+            return vec!["arguments: too large to be checked against the schema".to_owned()];
+        }
+        if steps > THOROUGH_STEPS {
+            return self.validator.validate(arguments).err().map(describe).into_iter().collect();
+        }
+        self.validator.iter_errors(arguments).take(SHOWN).map(describe).collect()
+    }
+}
+
+/// Compiles all schemas of a tool.
+///
+/// # Errors
+/// The first that cannot be used, as `input` or `output`, with the reason.
+pub fn check(definition: &ToolDefinition) -> Result<(), (&'static str, SchemaError)> {
+    Schema::compile(&definition.input_schema).map_err(|error| ("input", error))?;
+    match &definition.output_schema {
+        Some(schema) => Schema::compile(schema).map(drop).map_err(|error| ("output", error)),
+        None => Ok(()),
+    }
+}
+
+/// Path and problem, without the value, which may be large.
+fn describe(error: ValidationError<'_>) -> String {
+    let path = error.instance_path().to_string();
+    let path = if path.is_empty() { "arguments" } else { &path };
+    excerpt(&format!("{path}: {}", error.masked()))
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(300).collect()
+}
+
+/// How much there is to check: values, and text by the length. `None` where it is too deep.
+fn size(value: &Value, depth: usize) -> Option<u64> {
+    let depth = depth.checked_sub(1)?;
+    let text = |text: &str| 1 + text.len() as u64 / 16;
+    match value {
+        Value::Array(items) => {
+            items.iter().try_fold(1u64, |sum, item| Some(sum + size(item, depth)?))
+        }
+        Value::Object(members) => members
+            .iter()
+            .try_fold(1u64, |sum, (name, member)| Some(sum + text(name) + size(member, depth)?)),
+        Value::String(string) => Some(text(string)),
+        _ => Some(1),
+    }
+}
+
+/// Counts the subschemas of a schema, following references.
+struct Weigher<'a> {
+    root: &'a Value,
+    /// The weight of what a reference leads to; `None` while it is being weighed.
+    known: HashMap<&'a str, Option<u64>>,
+    patterns: usize,
+    recursive: bool,
+}
+
+impl<'a> Weigher<'a> {
+    fn new(root: &'a Value) -> Self {
+        Self { root, known: HashMap::new(), patterns: 0, recursive: false }
+    }
+
+    fn weigh(mut self) -> Result<Option<u64>, SchemaError> {
+        // The whole is what `#` leads to.
+        self.known.insert("#", None);
+        let weight = self.of(self.root)?;
+        Ok((!self.recursive).then_some(weight))
+    }
+
+    /// Every value within counts as one, whatever keyword it stands under.
+    fn of(&mut self, schema: &'a Value) -> Result<u64, SchemaError> {
+        let mut weight = 1;
+        match schema {
+            Value::Object(members) => {
+                for (keyword, member) in members {
+                    weight += match (keyword.as_str(), member) {
+                        ("$ref", Value::String(reference)) => self.target(reference)?,
+                        ("$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
+                            return Err(SchemaError::Reference(excerpt(reference)));
+                        }
+                        ("$defs" | "definitions", _) => 0,
+                        ("pattern", _) => self.patterns(1)?,
+                        ("patternProperties", Value::Object(properties)) => {
+                            self.patterns(properties.len())? + self.of(member)?
+                        }
+                        _ => self.of(member)?,
+                    };
+                    self.check(weight)?;
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    weight += self.of(item)?;
+                    self.check(weight)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(weight)
+    }
+
+    fn target(&mut self, reference: &'a str) -> Result<u64, SchemaError> {
+        match self.known.get(reference) {
+            Some(Some(weight)) => return Ok(*weight),
+            Some(None) => {
+                self.recursive = true;
+                return Ok(1);
+            }
+            None => {}
+        }
+        let pointer = reference.strip_prefix('#').filter(|pointer| pointer.starts_with('/'));
+        let target = pointer
+            .and_then(|pointer| self.root.pointer(pointer))
+            .ok_or_else(|| SchemaError::Reference(excerpt(reference)))?;
+        self.known.insert(reference, None);
+        let weight = self.of(target)?;
+        self.known.insert(reference, Some(weight));
+        Ok(weight)
+    }
+
+    fn patterns(&mut self, more: usize) -> Result<u64, SchemaError> {
+        self.patterns += more;
+        if self.patterns > MAX_PATTERNS { Err(SchemaError::TooManyPatterns) } else { Ok(1) }
+    }
+
+    fn check(&self, weight: u64) -> Result<(), SchemaError> {
+        if weight > MAX_WEIGHT { Err(SchemaError::TooHeavy) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn compile(schema: Value) -> Result<Schema, SchemaError> {
+        Schema::compile(schema.as_object().unwrap())
+    }
+
+    #[test]
+    fn problems_name_path_and_expected_type() {
+        let schema = compile(json!({
+            "type": "object",
+            "properties": {"url": {"type": "string"}, "sizes": {"type": "array", "items": {"type": "integer"}}},
+            "required": ["url"],
+        }))
+        .unwrap();
+        let problems = schema.problems(&json!({"sizes": [1, "x"]}));
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems.iter().any(|p| p.starts_with("/sizes/1: ") && p.contains("\"integer\"")));
+        assert!(problems.iter().any(|p| p.starts_with("arguments: ") && p.contains("\"url\"")));
+        assert_eq!(schema.problems(&json!({"url": "x"})), Vec::<String>::new());
+    }
+
+    #[test]
+    fn schemas_that_double_at_every_level_are_refused() {
+        let mut definitions = serde_json::Map::new();
+        for level in 0..40 {
+            let next = json!({"$ref": format!("#/$defs/a{}", level + 1)});
+            definitions.insert(format!("a{level}"), json!({"allOf": [next, next]}));
+        }
+        definitions.insert("a40".into(), json!({"type": "object"}));
+        let bomb = json!({"type": "object", "$defs": definitions, "$ref": "#/$defs/a0"});
+        assert!(matches!(compile(bomb), Err(SchemaError::TooHeavy)));
+    }
+
+    #[test]
+    fn references_out_of_the_schema_are_refused() {
+        for reference in ["https://example.com/schema", "other.json", "#anchor", "#/nowhere"] {
+            let schema = json!({"type": "object", "properties": {"a": {"$ref": reference}}});
+            assert!(matches!(compile(schema), Err(SchemaError::Reference(_))), "{reference}");
+        }
+        let dynamic = json!({"type": "object", "$dynamicRef": "#"});
+        assert!(matches!(compile(dynamic), Err(SchemaError::Reference(_))));
+    }
+
+    #[test]
+    fn schemas_that_refer_to_themselves_are_left_to_the_tool() {
+        let tree = json!({
+            "type": "object",
+            "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}},
+            "allOf": [{"$ref": "#/$defs/twice"}],
+            "$defs": {"twice": {"properties": {"left": {"$ref": "#"}}}},
+        });
+        let schema = compile(tree).unwrap();
+        let mut deep = json!({});
+        for _ in 0..100 {
+            deep = json!({"left": deep});
+        }
+        assert_eq!(schema.problems(&deep), Vec::<String>::new());
+    }
+
+    #[test]
+    fn arguments_too_deep_or_too_large_are_refused_at_once() {
+        let schema =
+            compile(json!({"type": "object", "properties": {"a": {"items": {"type": "string"}}}}))
+                .unwrap();
+        let mut deep = json!(1);
+        for _ in 0..100 {
+            deep = json!([deep]);
+        }
+        assert!(schema.problems(&json!({"a": deep}))[0].contains("levels deep"));
+        let heavy: Vec<Value> = (0..900).map(|n| json!({"const": n})).collect();
+        let schema =
+            compile(json!({"type": "object", "properties": {"a": {"items": {"anyOf": heavy}}}}))
+                .unwrap();
+        let wide = json!({"a": vec![0; 1_000_000]});
+        assert!(schema.problems(&wide)[0].contains("too large"));
+    }
+
+    #[test]
+    fn patterns_are_counted_and_bounded() {
+        let patterns: Vec<Value> = (0..101).map(|n| json!({"pattern": format!("a{n}")})).collect();
+        let schema = json!({"type": "object", "allOf": patterns});
+        assert!(matches!(compile(schema), Err(SchemaError::TooManyPatterns)));
+        let schema = json!({"type": "object", "properties": {"a": {"pattern": "(a{1000}){1000}"}}});
+        assert!(matches!(compile(schema), Err(SchemaError::Invalid(_))));
+    }
+}

@@ -1,0 +1,2 @@
+-- As another program may leave it.
+CREATE TABLE song (title TEXT);

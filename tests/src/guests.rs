@@ -1,0 +1,80 @@
+//! The program and the guests, built once in each process, by cargo and by the program itself.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use cargo_metadata::Message;
+use kami_core::component::Artifact;
+use serde_json::Value;
+
+/// The packages under `tests/programs`.
+const PROGRAMS: [&str; 3] = ["hostile", "legacy", "neighbour"];
+
+/// The root of this checkout.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package is in the checkout")
+}
+
+/// The program `cargo-kami`.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+    PROGRAM.get_or_init(|| {
+        let mut build = cargo();
+        build.args(["build", "--quiet", "--package", "cargo-kami", "--bin", "cargo-kami"]);
+        build.args(["--message-format", "json-render-diagnostics"]).current_dir(root());
+        let output = succeed(&mut build);
+        Message::parse_stream(&output.stdout[..])
+            .filter_map(|message| match message {
+                Ok(Message::CompilerArtifact(artifact)) => artifact.executable,
+                _ => None,
+            })
+            .map(PathBuf::from)
+            .find(|path| path.file_stem().is_some_and(|stem| stem == "cargo-kami"))
+            .expect("cargo says where the program is")
+    })
+}
+
+/// The artifact of the guest package `name`, not signed.
+pub fn guest(name: &str) -> &'static Artifact {
+    static GUESTS: OnceLock<BTreeMap<String, Artifact>> = OnceLock::new();
+
+    let guests = GUESTS.get_or_init(|| {
+        let mut build = Command::new(program());
+        build.args(["--quiet", "build", "--message-format", "json"]).current_dir(root());
+        build.args(PROGRAMS.iter().flat_map(|program| ["--package", program]));
+        let output = succeed(&mut build);
+        let built = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let built = built.map(|line| {
+            let line: Value = serde_json::from_slice(line).expect("`build` tells JSON");
+            let text = |key: &str| line[key].as_str().expect("`build` tells text").to_owned();
+            let bytes = std::fs::read(text("artifact")).expect("the artifact can be read");
+            (text("package"), Artifact::parse(bytes).expect("`build` makes artifacts"))
+        });
+        built.collect()
+    });
+    guests.get(name).unwrap_or_else(|| panic!("`{name}` is not one of {PROGRAMS:?}"))
+}
+
+/// The cargo that runs the tests, without what it told this package about itself: build scripts
+/// that ask for such variables would run again, and everything above them would compile again.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
+/// Runs a command, whose diagnostics go to stderr, to its good end.
+fn succeed(command: &mut Command) -> Output {
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    assert!(output.status.success(), "{command:?} ended with {}", output.status);
+    output
+}

@@ -1,0 +1,21 @@
+//! Hostile guests in the real sandbox: what they get, what the operator hears, and who goes on.
+//!
+//! Each module makes one kind of trouble. In all of them [`scene::Scene::call`] keeps a neighbour
+//! busy in the same process while a guest misbehaves, and asks it again afterwards; `serve` does the
+//! same with the real server. Where something is denied, a call that is permitted stands beside it,
+//! so that no test passes because nothing works at all.
+
+mod scene;
+
+mod limits;
+mod crashes;
+mod output;
+mod leaks;
+mod files;
+mod net;
+mod replies;
+mod legacy;
+mod serve;
+mod artifacts;
+mod registry;
+mod not_artifacts;

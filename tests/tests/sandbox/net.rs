@@ -1,0 +1,156 @@
+//! The network: HTTP requests to what is granted, and nothing else.
+
+use serde_json::json;
+
+use super::scene::{Expect as _, Scene};
+
+const RAW: &str = "tools reach the network by HTTP requests only";
+
+#[test]
+fn sockets_are_for_nobody() {
+    let scene = Scene::shared();
+    let (address, visits) = (scene.web.address(), scene.web.visits());
+    for (tool, address) in [
+        // Not even where the package may reach the address by HTTP.
+        ("web/connect", &*address),
+        ("limited/connect", &*address),
+        ("web/listen", "127.0.0.1:0"),
+    ] {
+        let called = scene.call(tool, json!({"address": address}));
+        assert!(called.text().contains("Permission denied"), "{tool}: {called:?}");
+        called.denies(&[&format!("a socket to {address} is denied: {RAW}")]);
+    }
+    // Binding to no address in particular is no denial yet; listening there is, at some port.
+    let called = scene.call("web/listen", json!({"address": "0.0.0.0:0"}));
+    assert!(called.text().contains("Permission denied"), "{called:?}");
+    let [denial] = called.report.denials.as_slice() else { panic!("{called:?}") };
+    assert!(denial.to_string().starts_with("a socket to 0.0.0.0:"), "{denial}");
+
+    // There are no datagrams at all, so that nobody is asked where they were to go.
+    let called = scene.call("web/send_datagram", json!({"address": address}));
+    assert!(called.text().contains("Permission denied"), "{called:?}");
+    called.denies(&[]);
+    assert_eq!(scene.web.visits(), visits);
+}
+
+#[test]
+fn names_are_looked_up_for_granted_requests_only() {
+    let called = Scene::shared().call("web/resolve", json!({"name": "localhost"}));
+    let text = called.text();
+    assert!(text.contains("failed to lookup") || text.contains("denied"), "{called:?}");
+    called.denies(&[]);
+}
+
+#[test]
+fn requests_go_where_both_sides_permit() {
+    let scene = Scene::shared();
+    let (web, elsewhere) = (scene.web.origin(), scene.elsewhere.origin());
+    let by_name = format!("http://localhost:{}", scene.web.port());
+    let secure = format!("https://{}", scene.web.address());
+    let unasked = "the tool's manifest does not ask for it";
+
+    let get = |package: &str, url: &str| scene.call(&format!("{package}/get"), json!({"url": url}));
+    get("web", &format!("{web}/page")).gives("200 fine").denies(&[]);
+
+    for (package, url, rule) in [
+        ("web", &elsewhere, unasked),
+        ("web", &by_name, unasked),
+        ("web", &secure, unasked),
+        ("web", &"http://192.0.2.1".to_owned(), unasked),
+        ("web", &"http://[::1]:80".to_owned(), unasked),
+        ("ungranted", &web, "the operator did not grant it"),
+    ] {
+        let host = url.split("://").nth(1).expect("it is a URL");
+        let shown = url.strip_suffix(":80").unwrap_or(url);
+        get(package, url)
+            .fails(&format!("request to {host} denied by the host's policy"))
+            .denies(&[&format!("{shown} is denied: {rule}")]);
+    }
+    assert_eq!(scene.elsewhere.visits(), 0);
+}
+
+#[test]
+fn a_granted_name_does_not_lead_to_this_machine() {
+    let scene = Scene::shared();
+    let host = format!("localhost:{}", scene.web.port());
+    let visits = scene.web.visits();
+    let called = scene.call("named/get", json!({"url": format!("http://{host}/")}));
+    called.fails(&format!("request to {host} denied by the host's policy"));
+    let [denial] = called.report.denials.as_slice() else { panic!("{called:?}") };
+    let told = denial.to_string();
+    assert!(told.starts_with(&format!("http://{host}, which is ")), "{told}");
+    assert!(told.contains("is denied: the address is not a public one"), "{told}");
+    assert_eq!(scene.web.visits(), visits);
+}
+
+#[test]
+fn a_redirect_is_a_request_like_any_other() {
+    let scene = Scene::shared();
+    let (web, elsewhere) = (scene.web.origin(), scene.elsewhere.origin());
+    let follow =
+        |to: &str| scene.call("web/follow", json!({"url": format!("{web}/redirect?{to}")}));
+    follow(&format!("{web}/page")).gives("fine");
+    follow(&format!("{elsewhere}/page"))
+        .fails(&format!("request to {} denied by the host's policy", scene.elsewhere.address()))
+        .denies(&[&format!("{elsewhere} is denied: the tool's manifest does not ask for it")]);
+    assert_eq!(scene.elsewhere.visits(), 0);
+}
+
+#[test]
+fn malformed_urls_go_nowhere() {
+    let scene = Scene::shared();
+    let address = scene.web.address();
+    let visits = scene.web.visits();
+    for url in [
+        format!("http://{address}@127.0.0.1/"),
+        format!("http://127.0.0.1@{address}/"),
+        format!("http://{address}:1/"),
+        format!("ftp://{address}/"),
+        "http:///page".to_owned(),
+        "http://127.1/".to_owned(),
+        format!("http://{address} /"),
+        "http://2130706433/".to_owned(),
+    ] {
+        let called = scene.call("web/get", json!({"url": url}));
+        assert!(!called.text().contains("fine"), "{url}: {called:?}");
+        assert!(
+            matches!(called.report.outcome, kami_core::call::CallOutcome::Failed(_)),
+            "{url}: {called:?}"
+        );
+    }
+    assert_eq!(scene.web.visits(), visits);
+}
+
+#[test]
+fn servers_that_keep_guests_waiting_are_left() {
+    let scene = Scene::shared();
+    let web = scene.web.origin();
+    for path in ["never", "drip"] {
+        let url = format!("{web}/{path}");
+        scene
+            .call("hurried/get", json!({"url": url}))
+            .fails("the tool ran longer than its limit of 200 ms [KAMI-TIMEOUT]");
+        scene
+            .call("web/get", json!({"url": url, "timeout_millis": 100}))
+            .fails(&format!("request to {} timed out", scene.web.address()));
+    }
+}
+
+#[test]
+fn servers_that_answer_without_end_or_sense_are_left() {
+    let scene = Scene::shared();
+    let (web, address) = (scene.web.origin(), scene.web.address());
+    scene
+        .call("web/get", json!({"url": format!("{web}/endless")}))
+        .fails(&format!("{address} answered with more than 1048576 bytes"));
+    for (package, url) in [
+        ("web", format!("{web}/headers")),
+        // It speaks no TLS.
+        ("secure", format!("https://{address}/page")),
+    ] {
+        let called = scene.call(&format!("{package}/get"), json!({"url": url}));
+        let text = called.text();
+        assert!(text.starts_with(&format!("request to {address} failed: ")), "{called:?}");
+        called.denies(&[]);
+    }
+}

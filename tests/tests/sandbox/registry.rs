@@ -1,0 +1,55 @@
+//! Registries that are damaged, from the future, or somebody else's.
+
+use std::fs;
+
+use kami_tests::lab::Lab;
+use rusqlite::Connection;
+
+/// Fails unless every command refuses the registry, says why, and leaves it as it is.
+#[track_caller]
+fn refused(lab: &Lab, told: &str) {
+    let file = lab.data().registry_file();
+    let before = fs::read(&file).expect("the registry can be read");
+    for command in [
+        &["list"][..],
+        &["status"][..],
+        &["serve"][..],
+        &["call", "add", "--input", "{}"][..],
+        &["uninstall", "dev.kami.test.neighbour"][..],
+    ] {
+        let ran = lab.cargo_kami(command);
+        assert_eq!(ran.code, Some(18), "{command:?}: {ran:?}");
+        assert!(ran.stderr.contains(told), "{command:?}: {ran:?}");
+        assert_eq!(ran.stdout, "", "{command:?}");
+    }
+    assert!(fs::read(&file).ok() == Some(before), "the registry was changed");
+}
+
+fn alter(lab: &Lab, sql: &str) {
+    let registry = Connection::open(lab.data().registry_file()).expect("it is a database");
+    registry.execute_batch(sql).expect("the statement is right");
+}
+
+#[test]
+fn a_registry_that_is_noise_is_refused_and_left() {
+    let lab = Lab::with_neighbour();
+    fs::write(lab.data().registry_file(), "noise ".repeat(1000)).expect("files can be written");
+    refused(&lab, "is damaged: put a backup in its place");
+}
+
+#[test]
+fn a_registry_from_the_future_is_refused_left_and_good_again_for_its_program() {
+    let lab = Lab::with_neighbour();
+    alter(&lab, "PRAGMA user_version = 99; PRAGMA wal_checkpoint(TRUNCATE)");
+    refused(&lab, "has schema 99");
+    alter(&lab, "PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE)");
+    let sum = lab.cargo_kami(&["call", "add", "--input", r#"{"a": 1, "b": 2}"#]);
+    assert_eq!((sum.code, sum.stdout.trim()), (Some(0), "3"), "{sum:?}");
+}
+
+#[test]
+fn a_stranger_s_database_is_refused_and_left() {
+    let lab = Lab::with_neighbour();
+    alter(&lab, "PRAGMA application_id = 7; PRAGMA wal_checkpoint(TRUNCATE)");
+    refused(&lab, "is a database, but not a KAMI registry");
+}

@@ -1,0 +1,92 @@
+//! All of it at once in the real server, whose client gets every answer, and on stdout nothing else.
+
+use kami_tests::guests::guest;
+use kami_tests::lab::{Lab, id};
+use kami_tests::server::{Server, text};
+use serde_json::{Value, json};
+
+use super::scene::install_for_limits;
+
+#[test]
+fn one_server_withstands_every_guest_at_once() {
+    let lab = Lab::with_neighbour();
+    install_for_limits(&lab);
+    let mut server = Server::start(lab.data());
+    let forged = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+    // The tool, its arguments, what the model reads, and what the operator does.
+    let cases: [(&str, Value, &str, &str); 10] = [
+        ("hasty/spin", json!({}), "limit of 200 ms [KAMI-TIMEOUT]", "TimedOut"),
+        ("hasty/sleep", json!({"millis": 60_000}), "limit of 200 ms [KAMI-TIMEOUT]", "TimedOut"),
+        ("limited/allocate", json!({}), "limit of 64 MiB [KAMI-MEMORY]", "OutOfMemory"),
+        ("limited/panic", json!({"message": "boo"}), "(panic) [KAMI-PANIC]", "src/crash.rs:"),
+        ("limited/recurse", json!({}), "recursion does [KAMI-STACK]", "StackOverflow"),
+        ("limited/exit", json!({"status": 3}), "answering [KAMI-EXIT]", "Exited(1)"),
+        (
+            "limited/ramble",
+            json!({"bytes": 20 << 20}),
+            "structured content [KAMI-SIZE]",
+            "TooLarge",
+        ),
+        ("starved/count", json!({"to": 1_000_000_000}), "fuel [KAMI-FUEL]", "OutOfFuel"),
+        (
+            "limited/connect",
+            json!({"address": "192.0.2.1:80"}),
+            "Permission denied",
+            "192.0.2.1:80",
+        ),
+        ("limited/read", json!({"path": "/etc/passwd"}), "os error", ""),
+    ];
+    let spinning: Vec<u64> = (0..8).map(|_| server.begin(&id("hasty/spin"), &json!({}))).collect();
+    let waiting: Vec<u64> =
+        cases.iter().map(|(tool, arguments, ..)| server.begin(&id(tool), arguments)).collect();
+    for n in 0..20 {
+        let answer = server.call("add", &json!({"a": n, "b": 1}));
+        assert_eq!(answer["structuredContent"], json!({"result": n + 1}), "{answer}");
+    }
+    for id in spinning {
+        let answer = server.result(id);
+        assert!(text(&answer).0.ends_with("[KAMI-TIMEOUT]"), "{answer}");
+    }
+    for (request, (tool, _, model, _)) in waiting.into_iter().zip(&cases) {
+        let answer = server.result(request);
+        let (text, is_error) = text(&answer);
+        assert!(is_error && text.contains(model), "{tool}: {answer}");
+        assert_eq!(text.lines().count(), 1, "{tool}: {answer}");
+        assert!(!text.contains("src/") && !text.contains("/etc"), "{tool}: {answer}");
+    }
+    let answer = server.call(&id("limited/forge"), &json!({"line": forged}));
+    assert_eq!(text(&answer), ("the real answer", false));
+    let answer = server.call(&id("limited/chatter"), &json!({"times": 2_000, "bytes": 10}));
+    assert_eq!(text(&answer), ("", false), "{answer}");
+    let answer = server.call("add", &json!({"a": 1, "b": 1}));
+    assert_eq!(answer["structuredContent"], json!({"result": 2}));
+
+    let (status, log) = server.finish();
+    assert!(status.success(), "{status}: {log}");
+    for (tool, _, _, operator) in cases {
+        assert!(log.contains(operator), "{tool}: `{operator}` is missing in {log}");
+    }
+}
+
+#[test]
+fn arguments_that_do_not_fit_are_explained_to_the_model() {
+    let lab = Lab::with_neighbour();
+    lab.install(guest("legacy"));
+    let mut server = Server::start(lab.data());
+    for (tool, arguments, expected) in [
+        ("add", json!({"a": "one", "b": 2}), "/a: value is not of type \"integer\""),
+        ("add", json!({"a": 1}), "arguments: \"b\" is a required property"),
+        ("add", json!({"a": 1, "b": 1.5}), "/b: value is not of type \"integer\""),
+        ("add", json!({"a": 1, "b": [[[]]]}), "/b: value is not of type \"integer\""),
+        ("shout", json!({"text": 5}), "/text: value is not of type \"string\""),
+    ] {
+        let answer = server.call(tool, &arguments);
+        let (text, is_error) = text(&answer);
+        assert!(is_error && text.contains(expected), "{arguments}: {answer}");
+        assert!(text.ends_with("[KAMI-ARGUMENTS]"), "{answer}");
+    }
+    let answer = server.call("add", &json!({"a": 1, "b": 1}));
+    assert_eq!(answer["structuredContent"], json!({"result": 2}));
+    let (status, log) = server.finish();
+    assert!(status.success(), "{status}: {log}");
+}
