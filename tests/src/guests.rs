@@ -9,8 +9,8 @@ use cargo_metadata::Message;
 use kami_core::component::Artifact;
 use serde_json::Value;
 
-/// The packages under `tests/programs`.
-const PROGRAMS: [&str; 3] = ["hostile", "legacy", "neighbour"];
+/// The packages under `tests/programs`, and the example that the benchmarks call.
+const PROGRAMS: [&str; 4] = ["hello", "hostile", "legacy", "neighbour"];
 
 /// The root of this checkout.
 pub fn root() -> &'static Path {
