@@ -53,6 +53,10 @@ fn write(level: Level, message: &dyn Display) {
 }
 
 #[cfg(not(target_family = "wasm"))]
+#[expect(
+    clippy::print_stderr,
+    reason = "natively, as under `cargo test`, there is no host to log to"
+)]
 fn write(level: Level, message: &dyn Display) {
     eprintln!("[{}] {message}", format!("{level:?}").to_lowercase());
 }

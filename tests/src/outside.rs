@@ -222,7 +222,8 @@ fn open_terminal() -> io::Result<(File, OwnedFd)> {
     let mut size = libc::winsize { ws_row: 40, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
     let (name, settings) = (std::ptr::null_mut(), std::ptr::null_mut());
     // SAFETY: the pointers are to live values, or null where the function allows that.
-    let opened = unsafe { libc::openpty(&mut terminal, &mut line, name, settings, &mut size) };
+    let opened =
+        unsafe { libc::openpty(&raw mut terminal, &raw mut line, name, settings, &raw mut size) };
     if opened != 0 {
         return Err(io::Error::last_os_error());
     }

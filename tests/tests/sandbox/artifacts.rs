@@ -79,7 +79,7 @@ fn neighbour_answers(server: &mut Server) {
 /// The outermost sections of a component, heads included, by name; sections of one name are one.
 fn sections(bytes: &[u8]) -> BTreeMap<String, Vec<Range<usize>>> {
     let mut sections: BTreeMap<String, Vec<Range<usize>>> = BTreeMap::new();
-    sections.insert("header".to_owned(), vec![0..8]);
+    sections.entry("header".to_owned()).or_default().push(0..8);
     let mut at = 8;
     while at < bytes.len() {
         let start = at;
