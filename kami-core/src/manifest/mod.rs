@@ -317,4 +317,16 @@ mod tests {
         let error = Manifest::from_json(value.to_string().as_bytes()).unwrap_err();
         assert!(matches!(error, ManifestError::Claim { .. }), "{error}");
     }
+
+    #[test]
+    fn a_manifest_that_grows_when_it_is_kept_is_refused() {
+        let mut value = serde_json::to_value(manifest(vec![tool("a")]).unwrap()).unwrap();
+        value["tools"][0].as_object_mut().unwrap().remove("annotations");
+        let room = MAX_BYTES - value.to_string().len() - r#""description":"","#.len();
+        value["tools"][0]["description"] = json!("x".repeat(room));
+        let text = value.to_string();
+        assert!(text.len() <= MAX_BYTES);
+        let error = Manifest::from_json(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, ManifestError::TooLarge(_)), "{error}");
+    }
 }

@@ -120,3 +120,23 @@ fn is_exposed(directory: &Path) -> io::Result<bool> {
 fn is_exposed(_: &Path) -> io::Result<bool> {
     Ok(false)
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let home = tempfile::tempdir().unwrap();
+        let data = DataDir::new(home.path().join("data"));
+        data.create().unwrap();
+        for mode in [0o777, 0o720, 0o702] {
+            fs::set_permissions(data.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(data.create(), Err(RegistryError::Exposed { .. })), "{mode:o}");
+        }
+        fs::set_permissions(data.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        data.create().unwrap();
+    }
+}
