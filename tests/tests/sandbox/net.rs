@@ -8,7 +8,7 @@ const RAW: &str = "tools reach the network by HTTP requests only";
 
 #[test]
 fn sockets_are_for_nobody() {
-    let scene = Scene::shared();
+    let scene = Scene::new();
     let (address, visits) = (scene.web.address(), scene.web.visits());
     for (tool, address) in [
         // Not even where the package may reach the address by HTTP.
@@ -71,7 +71,7 @@ fn requests_go_where_both_sides_permit() {
 
 #[test]
 fn a_granted_name_does_not_lead_to_this_machine() {
-    let scene = Scene::shared();
+    let scene = Scene::new();
     let host = format!("localhost:{}", scene.web.port());
     let visits = scene.web.visits();
     let called = scene.call("named/get", json!({"url": format!("http://{host}/")}));
@@ -98,7 +98,7 @@ fn a_redirect_is_a_request_like_any_other() {
 
 #[test]
 fn malformed_urls_go_nowhere() {
-    let scene = Scene::shared();
+    let scene = Scene::new();
     let address = scene.web.address();
     let visits = scene.web.visits();
     for url in [

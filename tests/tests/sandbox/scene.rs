@@ -46,7 +46,8 @@ impl Scene {
         })
     }
 
-    fn new() -> Self {
+    /// A scene of one's own, for a test that counts visits, which others would add to.
+    pub fn new() -> Self {
         let lab = Lab::with_neighbour();
         let (web, elsewhere) = (Web::start(), Web::start());
         install_for_limits(&lab);
