@@ -15,7 +15,7 @@ lint:
 
 # Build the API documentation, and deny warnings.
 docs:
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --workspace --no-deps
 
 # Check licences, sources and advisories of dependencies.
 deny:
