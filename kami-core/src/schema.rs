@@ -29,7 +29,7 @@ const MAX_PATTERN_BYTES: usize = 256 << 10;
 /// The deepest nesting of arguments.
 const MAX_DEPTH: usize = 64;
 
-/// The most steps that one check may take: about a second.
+/// The most steps that one check may take: one for each subschema and value, at the most.
 const MAX_STEPS: u64 = 50_000_000;
 
 /// Up to this many steps, all problems are looked for and not only the first.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The most entries below a mount: looking through them takes about a second.
+/// The most entries below a mount, so that looking through them ends.
 const MAX_VETTED: usize = 1_000_000;
 
 /// Why a directory cannot be mounted.
