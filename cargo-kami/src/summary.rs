@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kami_core::grants::{Capabilities, FsAccess, Limits, SCRATCH_PATH};
+use kami_core::grants::{
+    Capabilities, FsAccess, Limit, Limits, NetPattern, SCRATCH_PATH, ScratchMode, SecretName,
+    SecretRequest,
+};
 
 /// One thing that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,15 +20,15 @@ pub struct Line {
 pub fn requests(requests: &Capabilities) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut add = |subject, text| lines.push(Line { subject, text });
-    if !requests.net.is_empty() {
-        let entries = requests.net.iter().map(|pattern| match pattern.as_str() {
-            "*" => "EVERY public host".to_owned(),
-            entry => entry.to_owned(),
-        });
-        add("network", entries.collect::<Vec<_>>().join(", "));
+    for pattern in &requests.net {
+        add("network", network(pattern));
     }
     if requests.fs == FsAccess::Sandbox {
-        add("files", format!("a private scratch directory at {SCRATCH_PATH}"));
+        let kept = match requests.scratch {
+            ScratchMode::Emptied => "emptied after each call",
+            ScratchMode::Kept => "KEPT from call to call",
+        };
+        add("files", format!("a private scratch directory at {SCRATCH_PATH}, {kept}"));
     }
     for (name, mount) in &requests.mounts {
         let mut text = format!("{} ({}) at {}", name, mount.access, name.guest_path());
@@ -37,17 +40,59 @@ pub fn requests(requests: &Capabilities) -> Vec<Line> {
     if !requests.env.is_empty() {
         add("environment", list(&requests.env));
     }
+    for (name, request) in &requests.secrets {
+        add("secret", secret(name, request));
+    }
     add("limits", limits(requests.limits));
     lines
 }
 
-fn limits(limits: Limits) -> String {
-    let mut text =
-        format!("{} MiB of memory, {}", limits.memory_mb(), duration(limits.execution()));
-    if let Some(fuel) = limits.fuel() {
-        text += &format!(", {fuel} units of fuel");
+/// An entry as a sentence: `GET https://api.example.com/repos/*` is exact, `example.com` is not
+/// obviously more than a web site.
+fn network(pattern: &NetPattern) -> String {
+    let entry = match pattern.is_everything() {
+        true => format!("EVERY public host ({pattern})"),
+        false => pattern.to_string(),
+    };
+    match (pattern.permits_requests(), pattern.permits_sockets()) {
+        (true, true) => format!("{entry}: HTTP requests and TCP connections"),
+        (false, _) => format!("{entry}: TCP connections"),
+        (true, false) => format!("{entry}: HTTP requests"),
+    }
+}
+
+fn secret(name: &SecretName, request: &SecretRequest) -> String {
+    let mut uses = Vec::new();
+    if let Some(inject) = &request.inject {
+        uses.push(format!("sent to {} as `{}`, unseen by the tool", inject.host, inject.header));
+    }
+    if request.env {
+        uses.push("READ BY THE TOOL ITSELF, which can tell it to every host it reaches".to_owned());
+    }
+    let mut text = format!("{name}: {}", uses.join("; "));
+    if !request.description.is_empty() {
+        text += &format!(" ({})", request.description);
     }
     text
+}
+
+/// Memory and time always, and whatever is other than it would be by itself.
+fn limits(limits: Limits) -> String {
+    let told = Limit::ALL.into_iter().filter(|limit| {
+        matches!(limit, Limit::Memory | Limit::Execution) || limits.get(*limit) != limit.default()
+    });
+    let told = told.filter_map(|limit| Some(limit_value(limit, limits.get(limit)?)));
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// A limit with its value, as people say it.
+pub fn limit_value(limit: Limit, value: u64) -> String {
+    let seconds = |what: &str| format!("{}{what}", duration(Duration::from_millis(value)));
+    match limit {
+        Limit::Execution => seconds(""),
+        Limit::Cpu => seconds(" of processor time"),
+        _ => format!("{value} {}", limit.describe()),
+    }
 }
 
 fn duration(duration: Duration) -> String {

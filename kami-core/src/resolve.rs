@@ -130,7 +130,7 @@ impl VerifiedTool {
         let artifact = signed.artifact();
         let manifest = artifact.manifest();
         let package = &manifest.package.id;
-        let effective = Effective::new(manifest.requests.clone(), grant);
+        let effective = Effective::new(manifest.requests.clone(), grant, Vec::new());
         let metering = match effective.limits().fuel() {
             Some(_) => Metering::Fuel,
             None => Metering::Off,

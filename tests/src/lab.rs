@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kami_core::call::{CallReport, Collected, GuestEvent, call};
 use kami_core::component::{Artifact, Component};
-use kami_core::grants::{Capabilities, Grant, Limits};
+use kami_core::grants::{Capabilities, Grant, Limit, Limits};
 use kami_core::manifest::{Annotations, Manifest, Package, Provenance, ToolDefinition};
 use kami_core::registry::{DataDir, InstallOptions, Installed, Registry};
 use kami_core::resolve::{HostOptions, ResolveError, Resolver};
@@ -23,7 +23,11 @@ pub fn id(name: &str) -> String {
 
 /// Limits in mebibytes and milliseconds.
 pub fn limits(memory_mb: u64, millis: u64) -> Limits {
-    Limits::new(memory_mb, millis, None).expect("the limits are possible")
+    let limits = Limits::default().with(Limit::Memory, memory_mb);
+    limits
+        .and_then(|limits| limits.with(Limit::Execution, millis))
+        .and_then(|limits| limits.with(Limit::Cpu, millis))
+        .expect("the limits are possible")
 }
 
 /// Seals `component` as the package `name`.

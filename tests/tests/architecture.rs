@@ -33,7 +33,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ("rmcp::", &["mcp"], "the protocol crate stays behind `mcp`"),
     ("ed25519_dalek", &["signing"], "only `signing` knows the algorithm"),
     ("wasmparser", &["component"], "bytes become a component in one place"),
-    ("HostPattern", &["grants", "manifest"], "`grants` is the only matcher"),
+    ("NetPattern", &["grants", "manifest"], "`grants` is the only matcher"),
 ];
 
 fn root() -> PathBuf {

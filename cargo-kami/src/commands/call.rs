@@ -36,7 +36,9 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     host::runtime()?.block_on(async {
         let tool = resolver.resolve(entry).await?;
         match host::call(&tool, arguments, shell).await? {
-            Ok(report) => outcome::show(entry.wire_name.as_str(), &report, &args.output, shell),
+            Ok(report) => {
+                outcome::show(entry.wire_name.as_str(), &tool, &report, &args.output, shell)
+            }
             Err(exit) => Ok(exit),
         }
     })

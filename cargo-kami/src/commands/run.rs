@@ -65,7 +65,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     host::runtime()?.block_on(async {
         match host::call(tool, arguments, shell).await? {
             Ok(report) => {
-                outcome::show(tool.definition().name.as_str(), &report, &args.output, shell)
+                outcome::show(tool.definition().name.as_str(), tool, &report, &args.output, shell)
             }
             Err(exit) => Ok(exit),
         }

@@ -8,6 +8,7 @@ use kami_core::call::{
     CallError, CallOutcome, CallReport, Content, ContentBody, ResourceBody, ToolResult,
 };
 use kami_core::mcp;
+use kami_core::resolve::VerifiedTool;
 
 use crate::exit::Exit;
 use crate::shell::{Shell, one_line, printable};
@@ -24,33 +25,37 @@ pub struct OutputOptions {
     output: Option<PathBuf>,
 }
 
-/// Shows the outcome of a call of `tool`.
+/// Shows the outcome of a call of `tool`, under the name by which it was called.
 ///
 /// # Errors
 /// Where stdout or the output file cannot be written.
 pub fn show(
-    tool: &str,
+    name: &str,
+    tool: &VerifiedTool,
     report: &CallReport,
     options: &OutputOptions,
     shell: &Shell,
 ) -> anyhow::Result<Exit> {
-    for (name, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
+    for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         if captured.dropped > 0 {
             shell.note(format_args!(
-                "the first {} bytes of the tool's {name} were dropped",
+                "the first {} bytes of the tool's {stream} were dropped",
                 captured.dropped
             ));
         }
         for line in captured.text.lines() {
-            shell.say(format_args!("{name:>12} {}", printable(line)));
+            shell.say(format_args!("{stream:>12} {}", printable(line)));
         }
     }
     for denial in &report.denials {
-        shell.warn(format_args!("`{tool}`: {}", printable(&denial.to_string())));
-        shell.help(printable(&denial.hint()));
+        let (text, code) = (denial.to_string(), denial.rule.code());
+        shell.warn(format_args!("`{name}`: {} [{code}]", printable(&text)));
+        if let Some(hint) = denial.hint(tool.package().as_str()) {
+            shell.help(printable(&hint));
+        }
     }
     if options.json {
-        shell.json(&mcp::result_json(&report.outcome))?;
+        shell.json(&mcp::result_json(report))?;
     }
     let exit = match &report.outcome {
         CallOutcome::Complete(result) => {
@@ -63,7 +68,7 @@ pub fn show(
             Exit::Success
         }
         CallOutcome::Failed(error) => {
-            show_failure(tool, error, shell);
+            show_failure(name, error, shell);
             Exit::Tool
         }
     };
@@ -76,7 +81,7 @@ pub fn show(
     let memory = summary::size(stats.memory_peak_bytes as usize);
     shell.status(
         "Finished",
-        format_args!("`{tool}` in {:.1?}, {memory} of memory{fuel}", stats.inside),
+        format_args!("`{name}` in {:.1?}, {memory} of memory{fuel}", stats.inside),
     );
     Ok(exit)
 }

@@ -1,6 +1,49 @@
-//! Which IP addresses belong to the public internet.
+//! Which IP addresses belong to the public internet, and ranges of addresses.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A range of addresses, such as 10.0.0.0/8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct AddressRange {
+    first: IpAddr,
+    bits: u8,
+}
+
+impl AddressRange {
+    /// `None` where the length is more than an address has, or a bit after it is set.
+    pub(super) fn new(first: IpAddr, bits: u8) -> Option<Self> {
+        let (value, width) = number(first);
+        let host_bits = u32::from(width.checked_sub(bits)?);
+        let rest = value & !u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        (rest == 0).then_some(Self { first, bits })
+    }
+
+    /// Whether `address` is in the range. An IPv4 address is in no range of IPv6 ones.
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        let ((first, width), (other, other_width)) = (number(self.first), number(address));
+        let host_bits = u32::from(width - self.bits);
+        let network = |value: u128| value.checked_shr(host_bits).unwrap_or(0);
+        width == other_width && network(first) == network(other)
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first {
+            IpAddr::V4(first) => write!(f, "{first}/{}", self.bits),
+            IpAddr::V6(first) => write!(f, "[{first}]/{}", self.bits),
+        }
+    }
+}
+
+/// An address as a number, and how many bits it has.
+fn number(address: IpAddr) -> (u128, u8) {
+    match address {
+        IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32),
+        IpAddr::V6(v6) => (v6.to_bits(), 128),
+    }
+}
 
 /// Whether `address` is an ordinary public unicast address.
 ///
@@ -98,6 +141,25 @@ mod tests {
         for address in special {
             assert!(!is_public(address.parse().unwrap()), "{address}");
         }
+    }
+
+    #[test]
+    fn ranges_hold_what_they_say() {
+        let range = |first: &str, bits| AddressRange::new(first.parse().unwrap(), bits);
+        let holds = |range: Option<AddressRange>, address: &str| {
+            range.unwrap().contains(address.parse().unwrap())
+        };
+        assert!(holds(range("10.0.0.0", 8), "10.255.255.255"));
+        assert!(!holds(range("10.0.0.0", 8), "11.0.0.0"));
+        assert!(holds(range("127.0.0.1", 32), "127.0.0.1"));
+        assert!(!holds(range("127.0.0.1", 32), "127.0.0.0"));
+        assert!(holds(range("0.0.0.0", 0), "255.255.255.255"));
+        assert!(!holds(range("0.0.0.0", 0), "::1"));
+        assert!(holds(range("::", 0), "ffff::"));
+        assert!(holds(range("fd00::", 8), "fdff::1"));
+        assert_eq!(range("10.0.0.1", 8), None);
+        assert_eq!(range("10.0.0.0", 33), None);
+        assert_eq!(range("::1", 0), None);
     }
 
     #[test]

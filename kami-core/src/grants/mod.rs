@@ -1,25 +1,35 @@
 //! What a tool asks for, what the operator gives, and what holds: the intersection.
 //!
 //! A manifest carries [`Capabilities`], the request. The operator's answer at install is a
-//! [`Grant`]. [`Effective`] puts the two together, and every decision about a running tool is
-//! one of its methods: there is no other matcher. Nothing is granted by default, and nothing
-//! here can be reached from a guest or from a client.
+//! [`Grant`]. A policy may set a [`Ceiling`]. [`Effective`] puts them together, and every decision
+//! about a running tool is one of its methods: there is no other matcher. Nothing is granted by
+//! default, and nothing here can be reached from a guest or from a client.
 
 mod address;
-mod host;
+mod endpoint;
+mod path;
+mod net;
+mod secret;
 mod limits;
+mod denial;
+mod effective;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 pub use address::is_public;
-pub use host::{Endpoint, HostPattern, HostPatternError, Scheme};
-pub use limits::{LimitError, Limits, MAX_EXECUTION, MAX_MEMORY_BYTES};
+pub use denial::{Denial, DenialRule};
+pub use effective::{Ceiling, Effective, Mount};
+pub use endpoint::{Endpoint, Scheme};
+pub use limits::{
+    Ceilings, Limit, LimitError, Limits, MAX_EXECUTION, MAX_MEMORY_BYTES, MAX_TRANSFER_BYTES,
+};
+pub use net::{NetAccess, NetPattern, NetPatternError};
+pub use secret::{HeaderTemplate, Injection, SecretError, SecretHost, SecretName, SecretRequest};
 
 /// Where a tool with [`FsAccess::Sandbox`] finds its private scratch directory.
 pub const SCRATCH_PATH: &str = "/scratch";
@@ -28,18 +38,24 @@ pub const SCRATCH_PATH: &str = "/scratch";
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Capabilities {
-    /// Hosts to which HTTP requests may go.
+    /// Hosts to which requests and connections may go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub net: Vec<HostPattern>,
+    pub net: Vec<NetPattern>,
     /// How far the tool may reach into files at all.
     #[serde(default)]
     pub fs: FsAccess,
+    /// What becomes of the scratch directory after a call.
+    #[serde(default, skip_serializing_if = "ScratchMode::is_default")]
+    pub scratch: ScratchMode,
     /// Directories that the operator is asked to bind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mounts: BTreeMap<MountName, MountRequest>,
     /// Environment variables of the host that the tool wants to read.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub env: BTreeSet<EnvName>,
+    /// Secrets that the operator is asked to provide.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, SecretRequest>,
     /// The resources that one call may use.
     #[serde(default)]
     pub limits: Limits,
@@ -53,7 +69,7 @@ impl Capabilities {
 }
 
 /// How far a tool may reach into files at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FsAccess {
     /// No file system.
@@ -61,7 +77,7 @@ pub enum FsAccess {
     None,
     /// Mounts only, and those only to read.
     ReadOnly,
-    /// A private scratch directory that lives as long as the call, and mounts.
+    /// A private scratch directory, and mounts.
     Sandbox,
 }
 
@@ -71,6 +87,32 @@ impl fmt::Display for FsAccess {
             Self::None => "none",
             Self::ReadOnly => "read-only",
             Self::Sandbox => "sandbox",
+        })
+    }
+}
+
+/// What becomes of a tool's scratch directory after a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScratchMode {
+    /// Each call has an empty one of its own, which ends with it.
+    #[default]
+    Emptied,
+    /// All calls of the package share one, which stays.
+    Kept,
+}
+
+impl ScratchMode {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for ScratchMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Emptied => "emptied",
+            Self::Kept => "kept",
         })
     }
 }
@@ -113,19 +155,25 @@ impl fmt::Display for Access {
 pub struct Grant {
     /// Hosts that may be reached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub net: Vec<HostPattern>,
+    pub net: Vec<NetPattern>,
     /// How far the tool may reach into files.
     #[serde(default)]
     pub fs: FsAccess,
+    /// Whether the scratch directory may be kept.
+    #[serde(default, skip_serializing_if = "ScratchMode::is_default")]
+    pub scratch: ScratchMode,
     /// Host directories bound to the mounts that were asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mounts: BTreeMap<MountName, Binding>,
     /// Environment variables that may be read.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub env: BTreeSet<EnvName>,
-    /// The most that one call may use.
-    #[serde(default)]
-    pub limits: Limits,
+    /// Secrets that may be used in the way that was asked for.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secrets: BTreeSet<SecretName>,
+    /// Caps on what one call may use.
+    #[serde(default, skip_serializing_if = "Ceilings::is_empty")]
+    pub limits: Ceilings,
 }
 
 impl Grant {
@@ -134,9 +182,11 @@ impl Grant {
         Self {
             net: requested.net.clone(),
             fs: requested.fs,
+            scratch: requested.scratch,
             mounts: BTreeMap::new(),
             env: requested.env.clone(),
-            limits: requested.limits,
+            secrets: requested.secrets.keys().cloned().collect(),
+            limits: requested.limits.into(),
         }
     }
 }
@@ -149,177 +199,6 @@ pub struct Binding {
     pub path: PathBuf,
     /// What may be done there.
     pub access: Access,
-}
-
-/// A directory that a running tool sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount<'a> {
-    /// Where the guest sees it.
-    pub guest_path: String,
-    /// What stands behind it.
-    pub host_path: &'a Path,
-    /// The lesser of what was asked for and what was given.
-    pub access: Access,
-}
-
-/// What holds for a tool: the intersection of what it asks for and what it was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Effective {
-    requested: Capabilities,
-    granted: Grant,
-}
-
-impl Effective {
-    /// Puts a request and its answer together.
-    pub fn new(requested: Capabilities, granted: Grant) -> Self {
-        Self { requested, granted }
-    }
-
-    /// What a component gets while it is asked to describe itself: nothing.
-    pub fn nothing() -> Self {
-        Self::new(Capabilities::default(), Grant::default())
-    }
-
-    /// Whether any HTTP request can ever be permitted.
-    pub fn any_network(&self) -> bool {
-        !self.requested.net.is_empty() && !self.granted.net.is_empty()
-    }
-
-    /// Decides whether a request may go to `endpoint`.
-    ///
-    /// # Errors
-    /// A [`Denial`] that says what to add, and where.
-    pub fn endpoint(&self, endpoint: &Endpoint) -> Result<(), Denial> {
-        let listed = |patterns: &[HostPattern]| patterns.iter().any(|p| p.matches(endpoint));
-        let entry = endpoint.as_entry();
-        if !listed(&self.requested.net) {
-            Err(Denial::not_requested(endpoint, format!("net-allow-list = [\"{entry}\"]")))
-        } else if !listed(&self.granted.net) {
-            Err(Denial::not_granted(endpoint, format!("net = [\"{entry}\"]")))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Decides whether `endpoint`, already permitted by name, may be reached at `address`.
-    ///
-    /// A name leads to public addresses only: whoever controls its DNS entry must not be able to
-    /// point it at the machine, its network or a cloud's metadata service. A special address is
-    /// reached only by requests that name it literally, which no pattern over names permits.
-    ///
-    /// # Errors
-    /// A [`Denial`] that names the address.
-    pub fn address(&self, endpoint: &Endpoint, address: IpAddr) -> Result<(), Denial> {
-        if is_public(address) {
-            return Ok(());
-        }
-        if endpoint.literal_address() == Some(address) {
-            return Ok(());
-        }
-        Err(Denial {
-            thing: format!("{endpoint}, which is {address},"),
-            rule: DenialRule::SpecialAddress,
-            line: format!("net-allow-list = [\"{address}\"]"),
-        })
-    }
-
-    /// The directories to preopen: mounts that were asked for and bound.
-    pub fn mounts(&self) -> impl Iterator<Item = Mount<'_>> {
-        let fs = self.fs();
-        self.requested.mounts.iter().filter_map(move |(name, request)| {
-            let binding = self.granted.mounts.get(name)?;
-            let access = match fs {
-                FsAccess::None => return None,
-                FsAccess::ReadOnly => Access::ReadOnly,
-                FsAccess::Sandbox => request.access.min(binding.access),
-            };
-            Some(Mount { guest_path: name.guest_path(), host_path: &binding.path, access })
-        })
-    }
-
-    /// Whether the tool has a scratch directory.
-    pub fn has_scratch(&self) -> bool {
-        self.fs() == FsAccess::Sandbox
-    }
-
-    fn fs(&self) -> FsAccess {
-        match (self.requested.fs, self.granted.fs) {
-            (FsAccess::None, _) | (_, FsAccess::None) => FsAccess::None,
-            (FsAccess::Sandbox, FsAccess::Sandbox) => FsAccess::Sandbox,
-            _ => FsAccess::ReadOnly,
-        }
-    }
-
-    /// The environment variables that the tool may see.
-    pub fn env(&self) -> impl Iterator<Item = &EnvName> {
-        self.requested.env.intersection(&self.granted.env)
-    }
-
-    /// The lower of both sides, limit by limit.
-    pub fn limits(&self) -> Limits {
-        self.requested.limits.min(self.granted.limits)
-    }
-}
-
-/// Why something was not permitted, and what would permit it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{thing} is denied: {rule}")]
-pub struct Denial {
-    /// What was tried.
-    pub thing: String,
-    /// Which rule denies it.
-    pub rule: DenialRule,
-    /// The line that would permit it: in the manifest, or in the grant.
-    pub line: String,
-}
-
-impl Denial {
-    fn not_requested(thing: impl fmt::Display, line: String) -> Self {
-        Self { thing: thing.to_string(), rule: DenialRule::NotRequested, line }
-    }
-
-    fn not_granted(thing: impl fmt::Display, line: String) -> Self {
-        Self { thing: thing.to_string(), rule: DenialRule::NotGranted, line }
-    }
-
-    /// What to do about it, for a person.
-    pub fn hint(&self) -> String {
-        let line = &self.line;
-        match self.rule {
-            DenialRule::NotRequested | DenialRule::SpecialAddress | DenialRule::RawSocket => {
-                format!(
-                    "the tool's author can ask for it under [package.metadata.kami.security]: {line}"
-                )
-            }
-            DenialRule::NotGranted => format!("the operator can grant it: {line}"),
-        }
-    }
-}
-
-/// The rules by which something is denied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DenialRule {
-    /// The tool's manifest does not ask for it.
-    NotRequested,
-    /// The operator did not grant it.
-    NotGranted,
-    /// A name leads to an address that is private, loopback, link-local or otherwise special.
-    SpecialAddress,
-    /// Sockets are for nobody: HTTP requests are the only way to the network.
-    RawSocket,
-}
-
-impl fmt::Display for DenialRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotRequested => "the tool's manifest does not ask for it",
-            Self::NotGranted => "the operator did not grant it",
-            Self::SpecialAddress => {
-                "the address is not a public one, and is reached only by requests that name it literally"
-            }
-            Self::RawSocket => "tools reach the network by HTTP requests only",
-        })
-    }
 }
 
 /// The name of a mount: `[a-z0-9][a-z0-9-]{0,31}`, and not `scratch`.
@@ -351,7 +230,7 @@ impl EnvName {
     }
 }
 
-/// A mount or environment variable with a name that cannot be one.
+/// A mount, secret or environment variable with a name that cannot be one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantNameError {
     /// Not a mount name.
@@ -359,6 +238,11 @@ pub enum GrantNameError {
         "a mount's name is 1 to 32 of a-z, 0-9 and `-`, starts with a letter or digit, and is not `scratch`"
     )]
     Mount,
+    /// Not a secret's name.
+    #[error(
+        "a secret's name is 1 to 128 of A-Z, a-z, 0-9 and `_`, and does not start with a digit"
+    )]
+    Secret,
     /// Not an environment variable's name.
     #[error(
         "an environment variable's name is 1 to 128 of A-Z, a-z, 0-9 and `_`, and does not start with a digit"
@@ -419,59 +303,6 @@ text_conversions!(EnvName);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn asking(net: &[&str]) -> Capabilities {
-        let net = net.iter().map(|p| p.parse().unwrap()).collect();
-        Capabilities { net, ..Capabilities::default() }
-    }
-
-    #[test]
-    fn both_sides_must_list_an_endpoint() {
-        let requested = asking(&["*.example.com", "other.org"]);
-        let mut granted = Grant::all(&requested);
-        granted.net = vec!["api.example.com".parse().unwrap(), "elsewhere.net".parse().unwrap()];
-        let effective = Effective::new(requested, granted);
-        let rule =
-            |url: &str| effective.endpoint(&Endpoint::of_url(url).unwrap()).map_err(|d| d.rule);
-        assert_eq!(rule("https://api.example.com"), Ok(()));
-        assert_eq!(rule("https://www.example.com"), Err(DenialRule::NotGranted));
-        assert_eq!(rule("https://elsewhere.net"), Err(DenialRule::NotRequested));
-    }
-
-    #[test]
-    fn a_name_never_leads_to_a_special_address() {
-        let requested = asking(&["*", "http://127.0.0.1:8080", "localhost"]);
-        let effective = Effective::new(requested.clone(), Grant::all(&requested));
-        let at = |url: &str, ip: &str| {
-            effective.address(&Endpoint::of_url(url).unwrap(), ip.parse().unwrap()).is_ok()
-        };
-        assert!(at("https://example.com", "93.184.216.34"));
-        assert!(!at("https://example.com", "127.0.0.1"));
-        assert!(!at("http://localhost:8080", "127.0.0.1"), "not even where the address is listed");
-        assert!(at("http://127.0.0.1:8080", "127.0.0.1"));
-        assert!(!at("http://127.0.0.1:8080", "127.0.0.2"));
-        assert!(!at("https://example.com", "169.254.169.254"));
-    }
-
-    #[test]
-    fn mounts_need_a_request_a_binding_and_file_access() {
-        let docs: MountName = "docs".parse().unwrap();
-        let mut requested = Capabilities { fs: FsAccess::Sandbox, ..Capabilities::default() };
-        requested
-            .mounts
-            .insert(docs.clone(), MountRequest { access: Access::ReadWrite, ..Default::default() });
-        let mut granted = Grant::all(&requested);
-        let count =
-            |r: &Capabilities, g: &Grant| Effective::new(r.clone(), g.clone()).mounts().count();
-        assert_eq!(count(&requested, &granted), 0, "not bound");
-        granted.mounts.insert(docs, Binding { path: "/srv".into(), access: Access::ReadOnly });
-        let effective = Effective::new(requested.clone(), granted.clone());
-        let mounts: Vec<_> = effective.mounts().collect();
-        assert_eq!(mounts[0].guest_path, "/docs");
-        assert_eq!(mounts[0].access, Access::ReadOnly, "the lesser access holds");
-        granted.fs = FsAccess::None;
-        assert_eq!(count(&requested, &granted), 0, "file access not granted");
-    }
 
     #[test]
     fn mount_names_cannot_hide_the_scratch_directory_or_climb() {

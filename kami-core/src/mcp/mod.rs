@@ -34,7 +34,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
-use crate::call::CallOutcome;
+use crate::call::CallReport;
 use crate::resolve::Resolver;
 use handler::Handler;
 use session::Session;
@@ -74,9 +74,9 @@ impl Default for ServerOptions {
     }
 }
 
-/// What a client would be told about `outcome`, as JSON.
-pub fn result_json(outcome: &CallOutcome) -> serde_json::Value {
-    outcome::json(outcome)
+/// What a client would be told about a call, as JSON.
+pub fn result_json(report: &CallReport) -> serde_json::Value {
+    outcome::json(report)
 }
 
 /// Why serving ended other than by the end of the input.

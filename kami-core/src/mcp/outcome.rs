@@ -19,6 +19,7 @@ use crate::call::{
     CallError, CallOutcome, CallReport, CallStats, Content, ContentAnnotations, ContentBody,
     ResourceBody, ResourceContents, ResourceLink, Role, ToolResult,
 };
+use crate::grants::Denial;
 use crate::resolve::{CatalogEntry, ResolveError};
 
 /// The key in a result's `_meta` under which stands what a call took.
@@ -94,15 +95,15 @@ pub(super) fn reply(entry: &CatalogEntry, report: CallReport) -> CallToolResult 
     log(entry, &report);
     match report.outcome {
         CallOutcome::Complete(result) => success(result),
-        CallOutcome::Failed(error) => failure(error.for_model()),
+        CallOutcome::Failed(error) => failed(&error, &report.denials),
     }
 }
 
-/// What a client would be told about `outcome`, as JSON.
-pub(super) fn json(outcome: &CallOutcome) -> serde_json::Value {
-    let result = match outcome {
+/// What a client would be told about a call, as JSON.
+pub(super) fn json(report: &CallReport) -> serde_json::Value {
+    let result = match &report.outcome {
         CallOutcome::Complete(result) => success(result.clone()),
-        CallOutcome::Failed(error) => failure(error.for_model()),
+        CallOutcome::Failed(error) => failed(error, &report.denials),
     };
     serde_json::to_value(result).unwrap_or_default()
 }
@@ -123,7 +124,9 @@ pub(super) fn attach(result: &mut CallToolResult, stats: &CallStats) {
 fn log(entry: &CatalogEntry, report: &CallReport) {
     let tool = entry.wire_name.as_str();
     for denial in &report.denials {
-        tracing::warn!(tool, ?denial, "a tool was denied something");
+        let (thing, rule, code) = (&denial.thing, denial.rule, denial.rule.code());
+        let fix = denial.hint(entry.package.id().as_str()).unwrap_or_default();
+        tracing::warn!(tool, ?thing, %rule, code, ?fix, "a tool was denied something");
     }
     match &report.outcome {
         CallOutcome::Complete(_) => {
@@ -143,6 +146,19 @@ fn log(entry: &CatalogEntry, report: &CallReport) {
 fn end_of(text: &str) -> &str {
     const SHOWN: usize = 2 << 10;
     &text[text.ceil_char_boundary(text.len().saturating_sub(SHOWN))..]
+}
+
+/// A failure in the tool's words, and in one line of ours what was denied to it on the way.
+fn failed(error: &CallError, denials: &[Denial]) -> CallToolResult {
+    let mut result = failure(error.for_model());
+    if let Some((first, others)) = denials.split_first() {
+        let more = match others.len() {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        result.content.push(ContentBlock::text(format!("{}{more}", first.for_model())));
+    }
+    result
 }
 
 fn failure(text: String) -> CallToolResult {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::component::{Artifact, fixtures};
-use crate::grants::Limits;
+use crate::grants::{Limit, Limits};
 use crate::signing::{SecretKey, TrustStore, Unsigned, sign};
 
 /// A data directory that is removed with the test.
@@ -84,7 +84,7 @@ fn what_is_installed_is_read_back() {
     let artifact = SignedArtifact::verify(artifact, &trust, Unsigned::Refuse).unwrap();
     let grant = Grant {
         net: vec!["*.example.com".parse().unwrap()],
-        limits: Limits::new(10, 20, Some(30)).unwrap(),
+        limits: Limits::default().with(Limit::Memory, 10).unwrap().into(),
         ..Grant::default()
     };
     let options = InstallOptions { alias: alias("short"), source: "./somewhere".to_owned() };

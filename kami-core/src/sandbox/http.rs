@@ -1,6 +1,6 @@
-//! Outgoing HTTP requests: the only door to the network, and who may pass it.
+//! Outgoing HTTP requests, and who may make them.
 //!
-//! A request passes in four steps: its scheme, host and port are matched against the grants; the
+//! A request passes in four steps: its method, host, port and path are matched against the grants; the
 //! name is resolved once; every address is judged; and the connection goes to an address that was
 //! judged, with TLS to the name that was granted. So a DNS entry that changes between check and
 //! use changes nothing. Redirects are not followed here: each hop is the guest's own request.
@@ -28,7 +28,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::grants::{Denial, Effective, Endpoint, Scheme};
+use crate::grants::{Denial, DenialRule, Effective, Endpoint, NetAccess, Scheme};
 
 /// The longest that resolving, connecting or waiting for the next byte may take, each. The call's
 /// own limit is usually shorter.
@@ -51,6 +51,9 @@ const MAX_REQUESTS: usize = 16;
 
 /// How many denials are remembered for one call; a guest that tries more is told so, not recorded.
 const MAX_DENIALS: usize = 32;
+
+/// Headers by which some servers take a request for one of another method.
+const METHOD_HEADERS: &[&str] = &["x-http-method-override", "x-http-method", "x-method-override"];
 
 type ResponseParts = (http::Response<WasiBody>, Driver);
 type Driver = Box<dyn Future<Output = Result<(), Error>> + Send>;
@@ -91,7 +94,7 @@ impl HttpGate {
         Self { effective, denials, lookups, requests: Arc::new(Semaphore::new(MAX_REQUESTS)) }
     }
 
-    /// The endpoint that `request` names, if the grants permit it.
+    /// The endpoint that `request` names, if the grants permit the request.
     fn permit(&self, request: &http::Request<WasiBody>) -> Result<Endpoint, Error> {
         let uri = request.uri();
         let scheme = match uri.scheme_str() {
@@ -102,12 +105,29 @@ impl HttpGate {
         let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
         let endpoint =
             Endpoint::new(scheme, authority.as_str()).ok_or(Error::HttpRequestUriInvalid)?;
-        self.effective.endpoint(&endpoint).map_err(|denial| {
+        let path = if uri.path().is_empty() { "/" } else { uri.path() };
+        let access = NetAccess::request(&endpoint, request.method().as_str(), path);
+        let decision = self.effective.network(&access).and_then(|()| plain(request, &access));
+        decision.map_err(|denial| {
             self.denials.push(denial);
             Error::HttpRequestDenied
         })?;
         Ok(endpoint)
     }
+}
+
+/// Refuses requests that ask a server to take them for others than they are.
+///
+/// A tunnel leads wherever its server likes, and some servers take the method from a header.
+fn plain(request: &http::Request<WasiBody>, access: &NetAccess<'_>) -> Result<(), Denial> {
+    let tunnel = [http::Method::CONNECT, http::Method::TRACE].contains(request.method());
+    let header = METHOD_HEADERS.iter().find(|name| request.headers().contains_key(**name));
+    let thing = match (tunnel, header) {
+        (false, None) => return Ok(()),
+        (true, _) => access.to_string(),
+        (false, Some(name)) => format!("{access} with the header {name}"),
+    };
+    Err(Denial { thing, rule: DenialRule::Unsafe, line: String::new() })
 }
 
 impl WasiHttpHooks for HttpGate {
@@ -117,6 +137,7 @@ impl WasiHttpHooks for HttpGate {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<ResponseParts, Error>> + Send> {
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
         let endpoint = match self.permit(&request) {
             Ok(endpoint) => endpoint,
             Err(error) => return Box::new(std::future::ready(Err(error))),
@@ -128,7 +149,8 @@ impl WasiHttpHooks for HttpGate {
         Box::new(async move {
             let place =
                 requests.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
-            let resolved = resolve(&endpoint, &effective, &denials, lookups);
+            let access = NetAccess::request(&endpoint, &method, &path);
+            let resolved = resolve(&access, &effective, &denials, lookups);
             let address = within(timeouts.connect, Error::DnsTimeout, resolved).await?;
             let stream =
                 within(timeouts.connect, Error::ConnectionTimeout, connect(&endpoint, address));
@@ -168,11 +190,12 @@ async fn within<T>(
 
 /// Resolves a permitted endpoint once, and gives the first address that is permitted too.
 async fn resolve(
-    endpoint: &Endpoint,
+    access: &NetAccess<'_>,
     effective: &Effective,
     denials: &Denials,
     lookups: Arc<Semaphore>,
 ) -> Result<SocketAddr, Error> {
+    let endpoint = access.endpoint();
     let addresses: Vec<SocketAddr> = match endpoint.literal_address() {
         Some(address) => vec![SocketAddr::new(address, endpoint.port())],
         None => look_up(endpoint, lookups).await?,
@@ -182,7 +205,7 @@ async fn resolve(
     }
     let mut denied = None;
     for address in addresses {
-        match effective.address(endpoint, address.ip()) {
+        match effective.address(access, address.ip()) {
             Ok(()) => return Ok(address),
             Err(denial) => denied = Some(denial),
         }
@@ -224,7 +247,7 @@ async fn connect(endpoint: &Endpoint, address: SocketAddr) -> Result<Box<dyn Str
     let tcp = TcpStream::connect(address).await.map_err(Error::Connect)?;
     tcp.set_nodelay(true).map_err(Error::Connect)?;
     match endpoint.scheme() {
-        Scheme::Http => Ok(Box::new(tcp)),
+        Scheme::Http | Scheme::Tcp => Ok(Box::new(tcp)),
         Scheme::Https => {
             let connector = TLS.as_ref().map_err(|error| {
                 tracing::error!(%error, "this machine's certificate store cannot be read");

@@ -10,6 +10,7 @@ mod limiter;
 mod mounts;
 mod output;
 mod scratch;
+mod sockets;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,13 +19,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
-use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::component::{Abi, Component};
 use crate::engine::{Code, Engine, EngineError, Metering};
-use crate::grants::{Access, Denial, DenialRule, Effective, SCRATCH_PATH};
+use crate::grants::{Access, Denial, Effective, SCRATCH_PATH};
 
 pub(crate) use bindings::exports::kami::tool::tools as contract;
 pub(crate) use bindings::kami::tool::types;
@@ -37,6 +37,7 @@ use http::{Denials, HttpGate};
 use limiter::Limiter;
 use output::Capture;
 use scratch::Scratch;
+use sockets::SocketGate;
 
 /// The most bytes that a guest may hand to the host in one call between them, results included.
 pub const MAX_TRANSFER_BYTES: usize = 16 << 20;
@@ -213,7 +214,7 @@ impl Sandbox {
             metering: code.metering,
             entry: entry.map_err(SandboxError::Link)?,
             variables,
-            scratch: surroundings.scratch.clone().filter(|_| effective.has_scratch()),
+            scratch: surroundings.scratch.clone().filter(|_| effective.scratch().is_some()),
             private: surroundings.private.clone(),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             effective: Arc::new(effective),
@@ -243,7 +244,12 @@ impl Sandbox {
             .stderr(stderr.clone())
             .max_random_size(MAX_RANDOM_BYTES)
             .envs(&self.variables);
-        deny_sockets(&mut wasi, &denials);
+        let sockets = SocketGate::new(
+            Arc::clone(&self.effective),
+            denials.clone(),
+            Arc::clone(&self.lookups),
+        );
+        guard_sockets(&mut wasi, sockets.clone());
         for mount in self.effective.mounts() {
             mounts::in_place(mount.host_path, self.private.as_deref())?;
             let permissions = match mount.access {
@@ -271,6 +277,7 @@ impl Sandbox {
                 denials.clone(),
                 Arc::clone(&self.lookups),
             ),
+            sockets,
             limiter: Limiter::new(limits.memory_bytes()),
             events,
             events_left: MAX_EVENTS,
@@ -303,31 +310,17 @@ fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    sockets::link(&mut linker)?;
     bindings::kami::tool::host::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     v0_1::kami::tool::host::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     Ok(linker)
 }
 
-/// Refuses every use of a raw socket, and remembers which address was wanted.
-fn deny_sockets(wasi: &mut WasiCtxBuilder, denials: &Denials) {
-    let denials = denials.clone();
-    wasi.allow_ip_name_lookup(false).allow_udp(false);
-    // A TCP socket can be made, or else nobody would learn where it was to lead; it leads nowhere.
-    wasi.allow_tcp(true).socket_addr_check(move |address, usage| {
-        // Connecting first binds to no address in particular, which by itself reaches nothing; the
-        // question that follows names the address, and that is the denial to report.
-        let harmless = matches!(usage, SocketAddrUse::TcpBind)
-            && address.ip().is_unspecified()
-            && address.port() == 0;
-        if !harmless {
-            denials.push(Denial {
-                thing: format!("a socket to {address}"),
-                rule: DenialRule::RawSocket,
-                line: format!("net-allow-list = [\"{address}\"], and an HTTP request instead"),
-            });
-        }
-        Box::pin(std::future::ready(harmless))
-    });
+/// Has every use of a socket decided upon. There are no datagrams, for nobody.
+fn guard_sockets(wasi: &mut WasiCtxBuilder, gate: SocketGate) {
+    wasi.allow_ip_name_lookup(false).allow_udp(false).allow_tcp(true).socket_addr_check(
+        move |address, usage| Box::pin(std::future::ready(gate.permits(address, usage))),
+    );
 }
 
 fn scratch_directory(
@@ -346,6 +339,7 @@ pub(crate) struct State {
     http: WasiHttpCtx,
     table: ResourceTable,
     gate: HttpGate,
+    sockets: SocketGate,
     limiter: Limiter,
     events: Arc<dyn EventSink>,
     events_left: u32,

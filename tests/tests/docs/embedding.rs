@@ -19,7 +19,8 @@ pub async fn ask(
     let report = call(&tool, arguments, Arc::clone(&events) as _).await;
 
     if let Some(denial) = report.denials.first() {
-        return Err(format!("{denial}; {}", denial.hint()).into());
+        let hint = denial.hint(tool.package().as_str()).unwrap_or_default();
+        return Err(format!("{denial}; {hint}").into());
     }
     match report.outcome {
         CallOutcome::Complete(result) => {

@@ -4,27 +4,29 @@ use serde_json::json;
 
 use super::scene::{Expect as _, Scene};
 
-const RAW: &str = "tools reach the network by HTTP requests only";
+const UNASKED: &str = "the tool's manifest does not ask for it";
 
 #[test]
-fn sockets_are_for_nobody() {
+fn sockets_lead_nowhere_that_is_granted_for_requests_only() {
     let scene = Scene::new();
     let (address, visits) = (scene.web.address(), scene.web.visits());
     for (tool, address) in [
         // Not even where the package may reach the address by HTTP.
         ("web/connect", &*address),
         ("limited/connect", &*address),
-        ("web/listen", "127.0.0.1:0"),
     ] {
         let called = scene.call(tool, json!({"address": address}));
         assert!(called.text().contains("Permission denied"), "{tool}: {called:?}");
-        called.denies(&[&format!("a socket to {address} is denied: {RAW}")]);
+        called.denies(&[&format!("a socket to tcp://{address} is denied: {UNASKED}")]);
     }
+    let called = scene.call("web/listen", json!({"address": "127.0.0.1:0"}));
+    assert!(called.text().contains("Permission denied"), "{called:?}");
+    called.denies(&["listening or receiving at 127.0.0.1:0 is denied: no tool may do that"]);
     // Binding to no address in particular is no denial yet; listening there is, at some port.
     let called = scene.call("web/listen", json!({"address": "0.0.0.0:0"}));
     assert!(called.text().contains("Permission denied"), "{called:?}");
     let [denial] = called.report.denials.as_slice() else { panic!("{called:?}") };
-    assert!(denial.to_string().starts_with("a socket to 0.0.0.0:"), "{denial}");
+    assert!(denial.to_string().starts_with("listening or receiving at 0.0.0.0:"), "{denial}");
 
     // There are no datagrams at all, so that nobody is asked where they were to go.
     let called = scene.call("web/send_datagram", json!({"address": address}));
@@ -38,7 +40,7 @@ fn names_are_looked_up_for_granted_requests_only() {
     let called = Scene::shared().call("web/resolve", json!({"name": "localhost"}));
     let text = called.text();
     assert!(text.contains("failed to lookup") || text.contains("denied"), "{called:?}");
-    called.denies(&[]);
+    called.denies(&[&format!("looking up `localhost` is denied: {UNASKED}")]);
 }
 
 #[test]
@@ -47,24 +49,23 @@ fn requests_go_where_both_sides_permit() {
     let (web, elsewhere) = (scene.web.origin(), scene.elsewhere.origin());
     let by_name = format!("http://localhost:{}", scene.web.port());
     let secure = format!("https://{}", scene.web.address());
-    let unasked = "the tool's manifest does not ask for it";
 
     let get = |package: &str, url: &str| scene.call(&format!("{package}/get"), json!({"url": url}));
     get("web", &format!("{web}/page")).gives("200 fine").denies(&[]);
 
     for (package, url, rule) in [
-        ("web", &elsewhere, unasked),
-        ("web", &by_name, unasked),
-        ("web", &secure, unasked),
-        ("web", &"http://192.0.2.1".to_owned(), unasked),
-        ("web", &"http://[::1]:80".to_owned(), unasked),
+        ("web", &elsewhere, UNASKED),
+        ("web", &by_name, UNASKED),
+        ("web", &secure, UNASKED),
+        ("web", &"http://192.0.2.1".to_owned(), UNASKED),
+        ("web", &"http://[::1]:80".to_owned(), UNASKED),
         ("ungranted", &web, "the operator did not grant it"),
     ] {
         let host = url.split("://").nth(1).expect("it is a URL");
         let shown = url.strip_suffix(":80").unwrap_or(url);
         get(package, url)
             .fails(&format!("request to {host} denied by the host's policy"))
-            .denies(&[&format!("{shown} is denied: {rule}")]);
+            .denies(&[&format!("GET {shown}/ is denied: {rule}")]);
     }
     assert_eq!(scene.elsewhere.visits(), 0);
 }
@@ -78,7 +79,7 @@ fn a_granted_name_does_not_lead_to_this_machine() {
     called.fails(&format!("request to {host} denied by the host's policy"));
     let [denial] = called.report.denials.as_slice() else { panic!("{called:?}") };
     let told = denial.to_string();
-    assert!(told.starts_with(&format!("http://{host}, which is ")), "{told}");
+    assert!(told.starts_with(&format!("GET http://{host}/, which is ")), "{told}");
     assert!(told.contains("is denied: the address is not a public one"), "{told}");
     assert_eq!(scene.web.visits(), visits);
 }
@@ -92,7 +93,9 @@ fn a_redirect_is_a_request_like_any_other() {
     follow(&format!("{web}/page")).gives("fine");
     follow(&format!("{elsewhere}/page"))
         .fails(&format!("request to {} denied by the host's policy", scene.elsewhere.address()))
-        .denies(&[&format!("{elsewhere} is denied: the tool's manifest does not ask for it")]);
+        .denies(&[&format!(
+            "GET {elsewhere}/page is denied: the tool's manifest does not ask for it"
+        )]);
     assert_eq!(scene.elsewhere.visits(), 0);
 }
 

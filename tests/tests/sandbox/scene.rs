@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use kami_core::call::{CallOutcome, ContentBody};
-use kami_core::grants::{Access, Binding, Capabilities, FsAccess, Grant, Limits, MountRequest};
+use kami_core::grants::{
+    Access, Binding, Capabilities, FsAccess, Grant, Limit, Limits, MountRequest,
+};
 use kami_core::resolve::Resolver;
 use kami_tests::lab::{Called, Lab, enter, hostile, limits};
 use kami_tests::web::Web;
@@ -189,7 +191,7 @@ pub fn install_for_limits(lab: &Lab) {
     lab.install(&hostile("limited", &tools, &only(limits(64, UNHURRIED))));
     lab.install(&hostile("twin", &["scribble"], &only(limits(64, UNHURRIED))));
     for (name, fuel) in [("fuelled", 1_000_000_000), ("starved", 100_000)] {
-        let limits = Limits::new(64, UNHURRIED, Some(fuel)).expect("the limits are possible");
+        let limits = limits(64, UNHURRIED).with(Limit::Fuel, fuel).expect("the limit is possible");
         lab.install(&hostile(name, &["count"], &only(limits)));
     }
 }
@@ -258,5 +260,5 @@ fn install_for_net(lab: &Lab, web: &Web) {
     install("named", format!("http://localhost:{}", web.port()), UNHURRIED);
     install("secure", format!("https://{}", web.address()), UNHURRIED);
     let ungranted = hostile("ungranted", &tools, &asking(web.origin(), limits(64, UNHURRIED)));
-    lab.install_with(&ungranted, &Grant { limits: limits(64, UNHURRIED), ..Grant::default() });
+    lab.install_with(&ungranted, &Grant::default());
 }

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use super::Package;
 use crate::grants::{
-    Access, Capabilities, EnvName, FsAccess, HostPattern, LimitError, Limits, MountName,
-    MountRequest,
+    Access, Capabilities, EnvName, FsAccess, HeaderTemplate, Injection, Limit, Limits, MountName,
+    MountRequest, NetPattern, ScratchMode, SecretHost, SecretName, SecretRequest,
 };
 use crate::name::PackageId;
 use reader::{Entries, Entry, Key, Reader};
@@ -171,8 +171,13 @@ const TAGS: Key = Key::new("tags", r#"tags = ["web"]"#);
 const SECURITY: Key = Key::new("security", "security = { max-memory-mb = 64 }");
 const MOUNTS: Key = Key::new("mounts", r#"mounts = { docs = { access = "read-only" } }"#);
 
+const SECRETS: Key = Key::new(
+    "secrets",
+    r#"secrets = { API_KEY = { host = "api.example.com", header = "X-Key: {API_KEY}" } }"#,
+);
+
 /// The keys of the table itself.
-const TABLE: &[Key] = &[ID, TITLE, TAGS, SECURITY, MOUNTS];
+const TABLE: &[Key] = &[ID, TITLE, TAGS, SECURITY, MOUNTS, SECRETS];
 
 const VERSION: Key = Key::new("version", r#"version = "0.1.0""#);
 const COMPONENT: Key = Key::new("component", r#"component = "my-tool.wasm""#);
@@ -187,18 +192,39 @@ const FILE: &[Key] = &[VERSION, COMPONENT, DESCRIPTION, LICENSE, AUTHORS, HOMEPA
 
 const NET: Key = Key::new("net-allow-list", r#"net-allow-list = ["api.example.com"]"#);
 const FS: Key = Key::new("fs-access", r#"fs-access = "read-only""#);
+const SCRATCH: Key = Key::new("scratch", r#"scratch = "kept""#);
 const ENV: Key = Key::new("env-allow-list", r#"env-allow-list = ["LANG"]"#);
-const MEMORY: Key = Key::new("max-memory-mb", "max-memory-mb = 64");
-const EXECUTION: Key = Key::new("max-execution-ms", "max-execution-ms = 5000");
-const FUEL: Key = Key::new("max-fuel", "max-fuel = 10000000");
 
 /// The keys of `security`.
-const SECURITY_KEYS: &[Key] = &[NET, FS, ENV, MEMORY, EXECUTION, FUEL];
+const SECURITY_KEYS: &[Key] = &[
+    NET,
+    FS,
+    SCRATCH,
+    ENV,
+    Key::limit(Limit::Memory, "max-memory-mb = 64"),
+    Key::limit(Limit::Execution, "max-execution-ms = 5000"),
+    Key::limit(Limit::Cpu, "max-cpu-ms = 5000"),
+    Key::limit(Limit::Fuel, "max-fuel = 10000000"),
+    Key::limit(Limit::Output, "max-output-kb = 1024"),
+    Key::limit(Limit::Log, "max-log-kb = 256"),
+    Key::limit(Limit::Arguments, "max-arguments-kb = 1024"),
+    Key::limit(Limit::Handles, "max-handles = 128"),
+    Key::limit(Limit::Write, "max-write-mb = 64"),
+    Key::limit(Limit::Concurrency, "max-concurrent-calls = 32"),
+    Key::limit(Limit::Rate, "max-calls-per-minute = 600"),
+];
 
 const ACCESS: Key = Key::new("access", r#"access = "read-only""#);
 
 /// The keys of one mount.
 const MOUNT_KEYS: &[Key] = &[ACCESS, DESCRIPTION];
+
+const HOST: Key = Key::new("host", r#"host = "api.example.com""#);
+const HEADER: Key = Key::new("header", r#"header = "Authorization: Bearer {API_KEY}""#);
+const SECRET_ENV: Key = Key::new("env", "env = true");
+
+/// The keys of one secret.
+const SECRET_KEYS: &[Key] = &[DESCRIPTION, HOST, HEADER, SECRET_ENV];
 
 /// The table as it was written: what is absent is `None`, as a workspace may still say it.
 #[derive(Debug, Clone, Default)]
@@ -206,13 +232,13 @@ struct Table {
     id: Option<PackageId>,
     title: Option<String>,
     tags: Option<Vec<String>>,
-    net: Option<Vec<HostPattern>>,
+    net: Option<Vec<NetPattern>>,
     fs: Option<Written<FsAccess>>,
+    scratch: Option<Written<ScratchMode>>,
     env: Option<Vec<EnvName>>,
-    memory_mb: Option<u64>,
-    execution_ms: Option<u64>,
-    fuel: Option<u64>,
+    limits: BTreeMap<Limit, u64>,
     mounts: BTreeMap<MountName, Written<MountRequest>>,
+    secrets: BTreeMap<SecretName, SecretRequest>,
 }
 
 /// A value with its place, unless it stands in another text.
@@ -243,20 +269,28 @@ impl Table {
             let value = read_mount(reader, &mount);
             table.mounts.insert(name, Written { value, span: Some(span) });
         }
+        for (name, span, secret) in reader.named_tables(entries.get(&SECRETS), SECRET_KEYS) {
+            let request = read_secret(reader, &name, span, &secret);
+            table.secrets.insert(name, request);
+        }
         table
     }
 
     fn read_security(&mut self, reader: &mut Reader<'_>, entries: &Entries<'_>) {
-        let default = Limits::default();
-        let (memory, execution) = (default.memory_mb(), default.execution().as_millis() as u64);
         self.net = reader.list(entries.get(&NET));
         self.env = reader.list(entries.get(&ENV));
         self.fs = entries.get(&FS).map(|entry| read_fs(reader, entry));
-        self.memory_mb = reader.number(entries.get(&MEMORY), |mb| Limits::new(mb, execution, None));
-        self.execution_ms =
-            reader.number(entries.get(&EXECUTION), |ms| Limits::new(memory, ms, None));
-        self.fuel =
-            reader.number(entries.get(&FUEL), |fuel| Limits::new(memory, execution, Some(fuel)));
+        self.scratch = entries.get(&SCRATCH).and_then(|entry| {
+            let known = [ScratchMode::Emptied, ScratchMode::Kept];
+            let value = reader.choice(Some(entry), &known)?;
+            Some(Written { value, span: Some(entry.key_span()) })
+        });
+        for limit in Limit::ALL {
+            let entry = entries.named(limit.key());
+            if let Some(value) = reader.number(entry, |value| limit.check(value)) {
+                self.limits.insert(limit, value);
+            }
+        }
     }
 
     /// Fills in key by key, and mount by mount, what is not there.
@@ -264,17 +298,23 @@ impl Table {
         for (name, mount) in &defaults.mounts {
             self.mounts.entry(name.clone()).or_insert_with(|| mount.elsewhere());
         }
+        for (name, secret) in &defaults.secrets {
+            self.secrets.entry(name.clone()).or_insert_with(|| secret.clone());
+        }
+        for (limit, value) in &defaults.limits {
+            self.limits.entry(*limit).or_insert(*value);
+        }
         Self {
             id: self.id,
             title: self.title.or_else(|| defaults.title.clone()),
             tags: self.tags.or_else(|| defaults.tags.clone()),
             net: self.net.or_else(|| defaults.net.clone()),
             fs: self.fs.or_else(|| defaults.fs.as_ref().map(Written::elsewhere)),
+            scratch: self.scratch.or_else(|| defaults.scratch.as_ref().map(Written::elsewhere)),
             env: self.env.or_else(|| defaults.env.clone()),
-            memory_mb: self.memory_mb.or(defaults.memory_mb),
-            execution_ms: self.execution_ms.or(defaults.execution_ms),
-            fuel: self.fuel.or(defaults.fuel),
+            limits: self.limits,
             mounts: self.mounts,
+            secrets: self.secrets,
         }
     }
 
@@ -300,22 +340,38 @@ impl Table {
                 )),
             );
         }
+        if let Some(scratch) = &self.scratch
+            && fs != FsAccess::Sandbox
+        {
+            reader.problem(
+                scratch.span.clone().unwrap_or_else(|| entries.span()),
+                format!("there is no scratch directory where `fs-access` is \"{fs}\""),
+                "can never be used",
+                Some(format!(
+                    "write `fs-access = \"sandbox\"` under {}",
+                    reader.header("security")
+                )),
+            );
+        }
         let mounts = self.mounts.iter().map(|(name, mount)| (name.clone(), mount.value.clone()));
         Capabilities {
             net: self.net.clone().unwrap_or_default(),
             fs,
+            scratch: self.scratch.as_ref().map(|scratch| scratch.value).unwrap_or_default(),
             mounts: mounts.collect(),
             env: self.env.iter().flatten().cloned().collect::<BTreeSet<_>>(),
-            limits: self.limits().unwrap_or_default(),
+            secrets: self.secrets.clone(),
+            limits: self.limits(),
         }
     }
 
-    /// Each limit was judged when it was read, so that together they fail only if one did there.
-    fn limits(&self) -> Result<Limits, LimitError> {
-        let default = Limits::default();
-        let memory_mb = self.memory_mb.unwrap_or(default.memory_mb());
-        let execution_ms = self.execution_ms.unwrap_or(default.execution().as_millis() as u64);
-        Limits::new(memory_mb, execution_ms, self.fuel)
+    /// Each limit was judged when it was read, so none is left out here.
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        for (limit, value) in &self.limits {
+            limits = limits.with(*limit, *value).unwrap_or(limits);
+        }
+        limits
     }
 }
 
@@ -332,6 +388,40 @@ fn read_mount(reader: &mut Reader<'_>, entries: &Entries<'_>) -> MountRequest {
         access: reader.choice(entries.get(&ACCESS), &known).unwrap_or_default(),
         description: reader.text(entries.get(&DESCRIPTION)).unwrap_or_default(),
     }
+}
+
+/// A secret says to which host it goes and in which header, or that the guest gets it.
+fn read_secret(
+    reader: &mut Reader<'_>,
+    name: &SecretName,
+    span: Range<usize>,
+    entries: &Entries<'_>,
+) -> SecretRequest {
+    let host: Option<SecretHost> = reader.parsed(entries.get(&HOST));
+    let header: Option<HeaderTemplate> = reader.parsed(entries.get(&HEADER));
+    let env = reader.flag(entries.get(&SECRET_ENV)).unwrap_or_default();
+    let description = reader.text(entries.get(&DESCRIPTION)).unwrap_or_default();
+    let missing = match (entries.has(&HOST), entries.has(&HEADER)) {
+        (true, false) => Some(&HEADER),
+        (false, true) => Some(&HOST),
+        (false, false) if !entries.has(&SECRET_ENV) => Some(&HOST),
+        _ => None,
+    };
+    if let Some(missing) = missing {
+        reader.missing(entries, missing);
+    }
+    if let Some(header) = &header
+        && header.secret() != name
+    {
+        reader.problem(
+            span,
+            format!("the header of the secret `{name}` carries another one"),
+            format!("the header says {{{}}}", header.secret()),
+            Some(format!("write {{{name}}} in it")),
+        );
+    }
+    let inject = host.zip(header).map(|(host, header)| Injection { host, header });
+    SecretRequest { description, inject, env }
 }
 
 #[cfg(test)]

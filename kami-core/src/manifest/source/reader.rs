@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{FILE, Problem, SECURITY_KEYS, SourceError, TABLE};
+use crate::grants::Limit;
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -25,6 +26,11 @@ pub(super) struct Key {
 impl Key {
     pub(super) const fn new(name: &'static str, example: &'static str) -> Self {
         Self { name, example }
+    }
+
+    /// The key of a limit.
+    pub(super) const fn limit(limit: Limit, example: &'static str) -> Self {
+        Self::new(limit.key(), example)
     }
 }
 
@@ -44,6 +50,11 @@ pub(super) struct Entry<'a> {
 impl<'a> Entries<'a> {
     pub(super) fn get(&self, key: &Key) -> Option<&Entry<'a>> {
         self.found.get(key.name)
+    }
+
+    /// The entry of a key that is known by its name alone.
+    pub(super) fn named(&self, name: &str) -> Option<&Entry<'a>> {
+        self.found.get(name)
     }
 
     pub(super) fn has(&self, key: &Key) -> bool {
@@ -280,6 +291,16 @@ impl<'p> Reader<'p> {
                 self.problem(span, message, error, Some(format!("write it as in `{example}`")));
             })
             .ok()
+    }
+
+    /// Reads `true` or `false`.
+    pub(super) fn flag(&mut self, entry: Option<&Entry<'_>>) -> Option<bool> {
+        let entry = entry?;
+        let flag = entry.value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong_type(entry, entry.value, "true or false");
+        }
+        flag
     }
 
     /// Reads a whole number that `check` accepts.

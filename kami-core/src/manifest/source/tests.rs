@@ -18,6 +18,12 @@ fn told(text: &str, error: SourceError) -> Vec<String> {
     error.problems.iter().map(line).collect()
 }
 
+fn limits(values: &[(Limit, u64)]) -> Limits {
+    values
+        .iter()
+        .fold(Limits::default(), |limits, (limit, value)| limits.with(*limit, *value).unwrap())
+}
+
 fn problems(rest: &str) -> Vec<String> {
     told(&format!("{HEAD}{rest}"), parse(rest).unwrap_err())
 }
@@ -31,6 +37,7 @@ tags = ["web", "text"]
 [package.metadata.kami.security]
 net-allow-list = ["api.github.com", "*.example.com"]
 fs-access = "sandbox"
+scratch = "kept"
 env-allow-list = ["LANG"]
 max_memory_mb = 0x80
 max-execution-ms = 1_000
@@ -40,6 +47,12 @@ access = "read-write"
 description = "the files"
 [package.metadata.kami.mounts]
 other = {}
+[package.metadata.kami.secrets.TOKEN]
+host = "api.github.com"
+header = "Authorization: Bearer {TOKEN}"
+description = "to read issues"
+[package.metadata.kami.secrets]
+PLAIN = { env = true }
 "#,
     )
     .unwrap();
@@ -50,10 +63,20 @@ other = {}
     assert_eq!(requests.net[1].as_str(), "*.example.com");
     assert_eq!(requests.fs, FsAccess::Sandbox);
     assert_eq!(requests.env.len(), 1);
-    assert_eq!(requests.limits, Limits::new(128, 1000, Some(7)).unwrap());
+    assert_eq!(
+        requests.limits,
+        limits(&[(Limit::Memory, 128), (Limit::Execution, 1000), (Limit::Fuel, 7)])
+    );
     let docs = &requests.mounts[&"docs".parse().unwrap()];
     assert_eq!((docs.access, docs.description.as_str()), (Access::ReadWrite, "the files"));
     assert_eq!(requests.mounts[&"other".parse().unwrap()].access, Access::ReadOnly);
+    assert_eq!(requests.scratch, ScratchMode::Kept);
+    let token = &requests.secrets[&"TOKEN".parse().unwrap()];
+    let inject = token.inject.as_ref().unwrap();
+    assert_eq!(inject.host.to_string(), "api.github.com");
+    assert_eq!(inject.header.value("x"), "Bearer x");
+    assert!(!token.env && token.description == "to read issues");
+    assert!(requests.secrets[&"PLAIN".parse().unwrap()].env);
 }
 
 #[test]
@@ -79,7 +102,7 @@ fn each_mistake_has_its_place_and_its_remedy() {
         ),
         (
             "zzz = 1",
-            "zzz: unknown key `zzz`; not a key of [package.metadata.kami]; known keys: id, title, tags, security, mounts",
+            "zzz: unknown key `zzz`; not a key of [package.metadata.kami]; known keys: id, title, tags, security, mounts, secrets",
         ),
         (
             "title = 5",
@@ -114,6 +137,26 @@ fn each_mistake_has_its_place_and_its_remedy() {
             "scratch: `mounts` has a value that cannot be; a mount's name is 1 to 32 of a-z, 0-9 and `-`, starts with a letter or digit, and is not `scratch`; write it as in `mounts = { docs = { access = \"read-only\" } }`",
         ),
         (
+            "security.scratch = \"kept\"",
+            "scratch: there is no scratch directory where `fs-access` is \"none\"; can never be used; write `fs-access = \"sandbox\"` under [package.metadata.kami.security]",
+        ),
+        (
+            "secrets.KEY = { host = \"a.example\" }",
+            "{ host = \"a.example\" }: `header` is missing; in this table; add `header = \"Authorization: Bearer {API_KEY}\"`",
+        ),
+        (
+            "secrets.KEY = { host = \"a.example\", header = \"X: {OTHER}\" }",
+            "KEY: the header of the secret `KEY` carries another one; the header says {OTHER}; write {KEY} in it",
+        ),
+        (
+            "secrets.KEY = { host = \"*.example\", header = \"X: {KEY}\" }",
+            "\"*.example\": `host` has a value that cannot be; a secret goes to exactly one host: `api.example.com` or `api.example.com:8443`; write it as in `host = \"api.example.com\"`",
+        ),
+        (
+            "secrets.KEY = { env = 1 }",
+            "1: `env` must be true or false; this is an integer; write it as in `env = true`",
+        ),
+        (
             "security.max-memory-mb = 0",
             "0: max-memory-mb is 0, but must be from 1 to 4096; impossible limit; write it as in `max-memory-mb = 64`",
         ),
@@ -123,7 +166,7 @@ fn each_mistake_has_its_place_and_its_remedy() {
         ),
         (
             "security.max-fuel = 0",
-            "0: max-fuel is 0, with which nothing can run: leave it out to have no fuel limit; impossible limit; write it as in `max-fuel = 10000000`",
+            "0: max-fuel is 0, but must be at least 1; impossible limit; write it as in `max-fuel = 10000000`",
         ),
         (
             "security.max-execution-ms = 1.5",
@@ -141,11 +184,11 @@ fn each_mistake_has_its_place_and_its_remedy() {
     for (rest, expected) in cases {
         assert_eq!(problems(rest), [*expected], "{rest}");
     }
-    let host = problems(&format!("{security}net-allow-list = [\"x.org/path\", \"y.org\"]"));
+    let host = problems(&format!("{security}net-allow-list = [\"x.org/pa*th\", \"y.org\"]"));
     assert_eq!(
         host,
         [
-            "\"x.org/path\": `net-allow-list` has a value that cannot be; an entry names a host, without a path; write it as in `net-allow-list = [\"api.example.com\"]`"
+            "\"x.org/pa*th\": `net-allow-list` has a value that cannot be; the path must be plain, with `*` only as a whole segment, such as `/repos/*`: no `..`, `//`, `?` or `#`; write it as in `net-allow-list = [\"api.example.com\"]`"
         ]
     );
 }
@@ -206,7 +249,7 @@ mounts.docs.access = "read-write"
     let text = format!("{HEAD}security.max-memory-mb = 8\n");
     let source = Source::parse(&text, PATH, &defaults).unwrap();
     assert_eq!(source.tags, ["ours"]);
-    assert_eq!(source.requests.limits, Limits::new(8, 100, None).unwrap());
+    assert_eq!(source.requests.limits, limits(&[(Limit::Memory, 8), (Limit::Execution, 100)]));
     assert_eq!(source.requests.mounts.len(), 1);
 
     let text = format!("{HEAD}security.fs-access = \"none\"\n");
@@ -232,7 +275,7 @@ max-memory-mb = 256
     let file = ToolFile::parse(text).unwrap();
     assert_eq!(file.package.version, semver::Version::new(1, 2, 3));
     assert_eq!(file.component, PathBuf::from("py.wasm"));
-    assert_eq!(file.requests.limits.memory_mb(), 256);
+    assert_eq!(file.requests.limits.memory_bytes(), 256 << 20);
 
     let text = "id = \"dev.example.py\"\nversion = \"1\"\nfs-access = 1";
     assert_eq!(

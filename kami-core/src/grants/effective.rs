@@ -1,0 +1,341 @@
+//! What holds for a running tool, and every decision about it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::denial::{Denial, DenialRule};
+use super::endpoint::{Endpoint, Host};
+use super::limits::Limits;
+use super::net::{NetAccess, NetPattern};
+use super::secret::{Injection, SecretName, SecretRequest};
+use super::{
+    Access, Capabilities, Ceilings, EnvName, FsAccess, Grant, MountName, ScratchMode, is_public,
+};
+
+/// What a policy allows at most, whatever was granted. What is `None` is not restricted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ceiling {
+    /// Hosts that may be reached.
+    pub net: Option<Vec<NetPattern>>,
+    /// How far a tool may reach into files.
+    pub fs: Option<FsAccess>,
+    /// Directories of the host of which, or of what is below them, mounts may be bound.
+    pub mount_roots: Option<Vec<PathBuf>>,
+    /// Environment variables that may be read.
+    pub env: Option<BTreeSet<EnvName>>,
+    /// Secrets that may be used.
+    pub secrets: Option<BTreeSet<SecretName>>,
+    /// Caps on limits.
+    pub limits: Ceilings,
+}
+
+/// A directory that a running tool sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount<'a> {
+    /// Its name in the manifest.
+    pub name: &'a MountName,
+    /// Where the guest sees it.
+    pub guest_path: String,
+    /// What stands behind it.
+    pub host_path: &'a Path,
+    /// The least of what was asked for and what was given.
+    pub access: Access,
+}
+
+/// What holds for a tool: what it asks for, was given, and no ceiling cuts off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    requested: Capabilities,
+    granted: Grant,
+    ceilings: Vec<Ceiling>,
+}
+
+impl Effective {
+    /// Puts a request, its answer and the policy's ceilings together.
+    pub fn new(requested: Capabilities, granted: Grant, ceilings: Vec<Ceiling>) -> Self {
+        Self { requested, granted, ceilings }
+    }
+
+    /// What a component gets while it is asked to describe itself: nothing.
+    pub fn nothing() -> Self {
+        Self::new(Capabilities::default(), Grant::default(), Vec::new())
+    }
+
+    /// Decides about one HTTP request or one connection of a socket.
+    ///
+    /// # Errors
+    /// A [`Denial`] that says what to add, and where.
+    pub fn network(&self, access: &NetAccess<'_>) -> Result<(), Denial> {
+        self.decide(access, &access.endpoint().to_string(), |pattern| pattern.matches(access))
+    }
+
+    /// Decides whether a tool that uses sockets may ask for the addresses of `name`.
+    ///
+    /// # Errors
+    /// A [`Denial`] that says what to add, and where.
+    pub fn lookup(&self, name: &str) -> Result<(), Denial> {
+        let thing = format!("looking up `{}`", name.escape_debug());
+        let Some(host) = Host::parse(name) else {
+            return Err(Denial::new(thing, DenialRule::NotRequested, String::new()));
+        };
+        self.decide(thing, &format!("tcp://{host}:PORT"), |pattern| pattern.matches_lookup(&host))
+    }
+
+    fn decide(
+        &self,
+        thing: impl std::fmt::Display,
+        entry: &str,
+        matches: impl Fn(&NetPattern) -> bool,
+    ) -> Result<(), Denial> {
+        let listed = |patterns: &[NetPattern]| patterns.iter().any(&matches);
+        if !listed(&self.requested.net) {
+            let line = format!("net-allow-list = [\"{entry}\"]");
+            Err(Denial::new(thing, DenialRule::NotRequested, line))
+        } else if !listed(&self.granted.net) {
+            let line = format!("--allow net={entry}");
+            Err(Denial::new(thing, DenialRule::NotGranted, line))
+        } else if !self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(listed)) {
+            Err(Denial::new(thing, DenialRule::Policy, format!("net = [\"{entry}\"]")))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Decides whether `access`, already permitted by name, may be had at `address`.
+    ///
+    /// A name leads to public addresses only: whoever controls its DNS entry must not be able to
+    /// point it at the machine, its network or a cloud's metadata service. A special address is
+    /// reached by requests that name it literally, and by names only where a range of addresses
+    /// that holds it is permitted by everyone who decides.
+    ///
+    /// # Errors
+    /// A [`Denial`] that names the address.
+    pub fn address(&self, access: &NetAccess<'_>, address: IpAddr) -> Result<(), Denial> {
+        let address = address.to_canonical();
+        let leads = |patterns: &[NetPattern]| patterns.iter().any(|p| p.leads_to(access, address));
+        if is_public(address)
+            || access.endpoint().literal_address() == Some(address)
+            || (leads(&self.requested.net)
+                && leads(&self.granted.net)
+                && self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(leads)))
+        {
+            return Ok(());
+        }
+        let thing = format!("{access}, which is {address},");
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let line = format!("net-allow-list = [\"{address}/{bits}\"]");
+        Err(Denial::new(thing, DenialRule::SpecialAddress, line))
+    }
+
+    /// Whether `address` may be told to a guest that looked up a name.
+    ///
+    /// That takes a public address, or a range that holds it, on every side. Which port the guest
+    /// then connects to, and whether it may, is decided by [`Self::network`] and [`Self::address`].
+    pub fn may_be_told(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let holds = |patterns: &[NetPattern]| patterns.iter().any(|p| p.holds(address));
+        is_public(address)
+            || (holds(&self.requested.net)
+                && holds(&self.granted.net)
+                && self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(holds)))
+    }
+
+    /// The headers with secrets that the host adds to requests to `endpoint`.
+    pub fn injections(&self, endpoint: &Endpoint) -> impl Iterator<Item = &Injection> {
+        self.secrets().filter_map(move |(_, request)| {
+            request.inject.as_ref().filter(|injection| injection.applies_to(endpoint))
+        })
+    }
+
+    /// The secrets that the tool may use, and for what.
+    pub fn secrets(&self) -> impl Iterator<Item = (&SecretName, &SecretRequest)> {
+        self.requested.secrets.iter().filter(|(name, _)| {
+            self.granted.secrets.contains(*name)
+                && self
+                    .ceilings
+                    .iter()
+                    .all(|c| c.secrets.as_ref().is_none_or(|s| s.contains(*name)))
+        })
+    }
+
+    /// The directories to preopen: mounts that were asked for, bound, and not cut off.
+    pub fn mounts(&self) -> impl Iterator<Item = Mount<'_>> {
+        let fs = self.fs();
+        self.requested.mounts.iter().filter_map(move |(name, request)| {
+            let binding = self.granted.mounts.get(name)?;
+            let access = match fs {
+                FsAccess::None => return None,
+                FsAccess::ReadOnly => Access::ReadOnly,
+                FsAccess::Sandbox => request.access.min(binding.access),
+            };
+            let host_path = binding.path.as_path();
+            let below = |roots: &Vec<PathBuf>| roots.iter().any(|root| host_path.starts_with(root));
+            let permitted = self.ceilings.iter().all(|c| c.mount_roots.as_ref().is_none_or(below));
+            let guest_path = name.guest_path();
+            permitted.then_some(Mount { name, guest_path, host_path, access })
+        })
+    }
+
+    /// Whether the tool has a scratch directory, and what becomes of it after a call.
+    pub fn scratch(&self) -> Option<ScratchMode> {
+        let mode = self.requested.scratch.min(self.granted.scratch);
+        (self.fs() == FsAccess::Sandbox).then_some(mode)
+    }
+
+    fn fs(&self) -> FsAccess {
+        let ceilings = self.ceilings.iter().filter_map(|ceiling| ceiling.fs);
+        ceilings.chain([self.granted.fs]).fold(self.requested.fs, FsAccess::min)
+    }
+
+    /// The environment variables that the tool may see.
+    pub fn env(&self) -> impl Iterator<Item = &EnvName> {
+        self.requested.env.intersection(&self.granted.env).filter(|name| {
+            self.ceilings.iter().all(|c| c.env.as_ref().is_none_or(|env| env.contains(*name)))
+        })
+    }
+
+    /// The lowest of all sides, limit by limit.
+    pub fn limits(&self) -> Limits {
+        let granted = self.requested.limits.under(&self.granted.limits);
+        self.ceilings.iter().fold(granted, |limits, ceiling| limits.under(&ceiling.limits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grants::Binding;
+    use crate::grants::MountRequest;
+
+    fn patterns(entries: &[&str]) -> Vec<NetPattern> {
+        entries.iter().map(|entry| entry.parse().unwrap()).collect()
+    }
+
+    fn asking(net: &[&str]) -> Capabilities {
+        Capabilities { net: patterns(net), ..Capabilities::default() }
+    }
+
+    fn granted(requested: &Capabilities) -> Effective {
+        Effective::new(requested.clone(), Grant::all(requested), Vec::new())
+    }
+
+    fn rule(effective: &Effective, url: &str) -> Result<(), DenialRule> {
+        let endpoint = Endpoint::of_url(url).unwrap();
+        effective.network(&NetAccess::request(&endpoint, "GET", "/")).map_err(|d| d.rule)
+    }
+
+    #[test]
+    fn every_side_must_list_an_endpoint() {
+        let requested = asking(&["*.example.com", "other.org"]);
+        let grant = Grant {
+            net: patterns(&["api.example.com", "old.example.com", "elsewhere.net"]),
+            ..Grant::default()
+        };
+        let ceilings = vec![
+            Ceiling::default(),
+            Ceiling { net: Some(patterns(&["api.example.com"])), ..Ceiling::default() },
+        ];
+        let effective = Effective::new(requested, grant, ceilings);
+        assert_eq!(rule(&effective, "https://api.example.com"), Ok(()));
+        assert_eq!(rule(&effective, "https://www.example.com"), Err(DenialRule::NotGranted));
+        assert_eq!(rule(&effective, "https://elsewhere.net"), Err(DenialRule::NotRequested));
+        assert_eq!(rule(&effective, "https://old.example.com"), Err(DenialRule::Policy));
+    }
+
+    #[test]
+    fn a_name_never_leads_to_a_special_address() {
+        let effective = granted(&asking(&["*", "http://127.0.0.1:8080", "localhost"]));
+        let at = |url: &str, ip: &str| {
+            let endpoint = Endpoint::of_url(url).unwrap();
+            let access = NetAccess::request(&endpoint, "GET", "/");
+            effective.address(&access, ip.parse().unwrap()).is_ok()
+        };
+        assert!(at("https://example.com", "93.184.216.34"));
+        assert!(!at("https://example.com", "127.0.0.1"));
+        assert!(!at("http://localhost:8080", "127.0.0.1"), "not even where the address is listed");
+        assert!(at("http://127.0.0.1:8080", "127.0.0.1"));
+        assert!(at("http://127.0.0.1:8080", "::ffff:127.0.0.1"));
+        assert!(!at("http://127.0.0.1:8080", "127.0.0.2"));
+        assert!(!at("https://example.com", "169.254.169.254"));
+        assert!(!effective.may_be_told("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_name_leads_to_a_special_address_in_a_range_that_all_sides_permit() {
+        let requested = asking(&["intranet.example", "10.0.0.0/8:443"]);
+        let open = granted(&requested);
+        let at = |effective: &Effective, url: &str| {
+            let endpoint = Endpoint::of_url(url).unwrap();
+            let access = NetAccess::request(&endpoint, "GET", "/");
+            effective.address(&access, "10.1.2.3".parse().unwrap()).is_ok()
+        };
+        assert!(at(&open, "https://intranet.example"));
+        assert!(!at(&open, "http://intranet.example"), "another port");
+        assert!(open.may_be_told("10.1.2.3".parse().unwrap()));
+        let grant = Grant { net: patterns(&["intranet.example"]), ..Grant::default() };
+        assert!(!at(
+            &Effective::new(requested.clone(), grant, Vec::new()),
+            "https://intranet.example"
+        ));
+        let ceiling = Ceiling { net: Some(patterns(&["intranet.example"])), ..Ceiling::default() };
+        let cut = Effective::new(requested.clone(), Grant::all(&requested), vec![ceiling]);
+        assert!(!at(&cut, "https://intranet.example"));
+    }
+
+    #[test]
+    fn names_are_looked_up_for_sockets_only_where_sockets_are_permitted() {
+        let effective = granted(&asking(&["db.example.com:5432", "https://web.example.com", "*"]));
+        assert!(effective.lookup("DB.example.com.").is_ok());
+        assert!(effective.lookup("web.example.com").is_err());
+        assert!(effective.lookup("other.example.com").is_err());
+        assert!(effective.lookup("127.1").is_err());
+        assert!(effective.lookup("\u{202e}").is_err());
+    }
+
+    #[test]
+    fn mounts_need_a_request_a_binding_file_access_and_a_permitted_root() {
+        let docs: MountName = "docs".parse().unwrap();
+        let mut requested = Capabilities { fs: FsAccess::Sandbox, ..Capabilities::default() };
+        requested
+            .mounts
+            .insert(docs.clone(), MountRequest { access: Access::ReadWrite, ..Default::default() });
+        let mut grant = Grant::all(&requested);
+        let count = |grant: &Grant, ceilings: &[Ceiling]| {
+            Effective::new(requested.clone(), grant.clone(), ceilings.to_vec()).mounts().count()
+        };
+        assert_eq!(count(&grant, &[]), 0, "not bound");
+        grant.mounts.insert(docs, Binding { path: "/srv/docs".into(), access: Access::ReadOnly });
+        let effective = Effective::new(requested.clone(), grant.clone(), Vec::new());
+        let mounts: Vec<_> = effective.mounts().collect();
+        assert_eq!(mounts[0].guest_path, "/docs");
+        assert_eq!(mounts[0].access, Access::ReadOnly, "the lesser access holds");
+        let roots =
+            |root: &str| [Ceiling { mount_roots: Some(vec![root.into()]), ..Ceiling::default() }];
+        assert_eq!(count(&grant, &roots("/srv")), 1);
+        assert_eq!(count(&grant, &roots("/srv/do")), 0, "a name is matched as a whole");
+        assert_eq!(count(&grant, &[Ceiling { fs: Some(FsAccess::None), ..Ceiling::default() }]), 0);
+        grant.fs = FsAccess::None;
+        assert_eq!(count(&grant, &[]), 0, "file access not granted");
+    }
+
+    #[test]
+    fn secrets_need_a_request_a_grant_and_no_ceiling_against_it() {
+        let name: SecretName = "TOKEN".parse().unwrap();
+        let mut requested = Capabilities::default();
+        let inject = Injection {
+            host: "api.example.com".parse().unwrap(),
+            header: "Authorization: Bearer {TOKEN}".parse().unwrap(),
+        };
+        let request = SecretRequest { inject: Some(inject), ..SecretRequest::default() };
+        requested.secrets.insert(name.clone(), request);
+        let endpoint = Endpoint::of_url("https://api.example.com").unwrap();
+        let count = |grant: Grant, ceilings: Vec<Ceiling>| {
+            Effective::new(requested.clone(), grant, ceilings).injections(&endpoint).count()
+        };
+        assert_eq!(count(Grant::default(), Vec::new()), 0);
+        assert_eq!(count(Grant::all(&requested), Vec::new()), 1);
+        let ceiling = Ceiling { secrets: Some(BTreeSet::new()), ..Ceiling::default() };
+        assert_eq!(count(Grant::all(&requested), vec![ceiling]), 0);
+    }
+}
