@@ -15,8 +15,8 @@ use crate::grants::{Denial, Effective};
 use crate::manifest::{JsonObject, ManifestError, ToolDefinition, parse_description};
 use crate::resolve::VerifiedTool;
 use crate::sandbox::{
-    Entry, MAX_TRANSFER_BYTES, Sandbox, SandboxError, State, Surroundings, Tool, contract, types,
-    v0_1,
+    CpuExhausted, Entry, Refusal, Sandbox, SandboxError, State, Surroundings, Tool, contract,
+    types, v0_1,
 };
 
 pub use crate::sandbox::{Captured, Collected, EventSink, GuestEvent, Level, Listing};
@@ -68,6 +68,10 @@ pub struct CallStats {
     pub memory_peak_bytes: u64,
     /// The fuel that was burnt, where it is metered.
     pub fuel: Option<u64>,
+    /// How long the guest's own code ran on a processor.
+    pub cpu: Duration,
+    /// Log lines and progress notices that were dropped, as there were too many.
+    pub events_dropped: u64,
 }
 
 /// What a tool gives.
@@ -184,6 +188,12 @@ pub enum CallError {
         /// The limit.
         limit: Duration,
     },
+    /// The guest used up its time on a processor.
+    #[error("the tool computed longer than its limit of {} ms", .limit.as_millis())]
+    OutOfCpu {
+        /// The limit.
+        limit: Duration,
+    },
     /// The guest gave up after more memory was refused to it.
     #[error("the tool needs more memory than its limit of {} MiB", .limit_bytes >> 20)]
     OutOfMemory {
@@ -199,13 +209,21 @@ pub enum CallError {
     /// The stack limit was reached.
     #[error("the tool used up its stack, as endless recursion does")]
     StackOverflow,
-    /// The guest handed over more than fits into one transfer, or into structured content.
-    #[error(
-        "the tool's result or request is too large: the most are {} MiB, and {} MiB of structured content",
-        MAX_TRANSFER_BYTES >> 20,
-        MAX_STRUCTURED_BYTES >> 20
-    )]
-    TooLarge,
+    /// The guest handed over more than its result may have.
+    #[error("the tool's result is larger than its limit of {} KiB", .limit_bytes >> 10)]
+    TooLarge {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// The package was called too often.
+    #[error("the tool is called too often: try again in {} ms", .retry.as_millis().max(1))]
+    TooOften {
+        /// When another call may begin.
+        retry: Duration,
+    },
+    /// As many calls of the package run as may, and none ended in time.
+    #[error("the tool is busy: all of its places are taken")]
+    Busy,
     /// The guest panicked.
     #[error("the tool crashed (panic)")]
     Panicked {
@@ -244,7 +262,10 @@ impl CallError {
             Self::OutOfMemory { .. } => "KAMI-MEMORY",
             Self::OutOfFuel { .. } => "KAMI-FUEL",
             Self::StackOverflow => "KAMI-STACK",
-            Self::TooLarge => "KAMI-SIZE",
+            Self::OutOfCpu { .. } => "KAMI-CPU",
+            Self::TooLarge { .. } => "KAMI-SIZE",
+            Self::TooOften { .. } => "KAMI-RATE",
+            Self::Busy => "KAMI-BUSY",
             Self::Panicked { .. } => "KAMI-PANIC",
             Self::Exited(_) => "KAMI-EXIT",
             Self::Trapped { .. } => "KAMI-TRAP",
@@ -277,40 +298,46 @@ pub async fn call(
     events: Arc<dyn EventSink>,
 ) -> CallReport {
     let started = Instant::now();
+    let sandbox = tool.sandbox();
+    let limits = sandbox.effective().limits();
     let arguments = Value::Object(arguments);
+    let request = arguments.to_string();
+    if request.len() > limits.argument_bytes() {
+        let problem = format!("they are larger than {} KiB", limits.argument_bytes() >> 10);
+        return CallReport::without_entry(CallError::InvalidArguments(vec![problem]), started);
+    }
     let problems = tool.arguments().problems(&arguments);
     if !problems.is_empty() {
         return CallReport::without_entry(CallError::InvalidArguments(problems), started);
     }
-    let sandbox = tool.sandbox();
-    let _place = sandbox.engine().place().await;
+    drop(arguments);
+    let _place = match sandbox.admit().await {
+        Ok(place) => place,
+        Err(refusal) => return CallReport::without_entry(refusal.into(), started),
+    };
     let name = tool.definition().name.as_str();
-    let mut report = enter(
-        sandbox,
-        events,
-        sandbox.effective().limits().execution(),
-        async |store| match sandbox.entry() {
+    let mut report =
+        enter(sandbox, events, limits.execution(), async |store| match sandbox.entry() {
             Entry::V0_2(pre) => {
                 let guest = pre.instantiate_async(&mut *store).await?;
                 let request = contract::CallRequest {
                     name: name.to_owned(),
-                    arguments: arguments.to_string(),
+                    arguments: request,
                     continuation: types::Continuation { answers: Vec::new(), state: None },
                 };
                 let outcome = guest.kami_tool_tools().call_call(store, &request).await?;
-                Ok(outcome_of(outcome))
+                Ok(outcome_of(outcome, limits.output_bytes()))
             }
             Entry::V0_1(pre) => {
                 let guest: v0_1::KamiTool = pre.instantiate_async(&mut *store).await?;
-                let reply = guest.kami_tool_tool().call_run(store, &arguments.to_string()).await?;
+                let reply = guest.kami_tool_tool().call_run(store, &request).await?;
                 Ok(match reply {
-                    Ok(text) => CallOutcome::Complete(ToolResult::text(text)),
+                    Ok(text) => within(limits.output_bytes(), ToolResult::text(text)),
                     Err(message) => CallOutcome::Failed(CallError::Tool(cut(message))),
                 })
             }
-        },
-    )
-    .await;
+        })
+        .await;
     report.stats.total = started.elapsed();
     report
 }
@@ -323,7 +350,7 @@ pub async fn call(
 /// Where the sandbox cannot be set up or entered.
 pub async fn warm_up(tool: &VerifiedTool) -> Result<CallStats, CallError> {
     let sandbox = tool.sandbox();
-    let _place = sandbox.engine().place().await;
+    let _place = sandbox.admit().await.map_err(CallError::from)?;
     let limit = sandbox.effective().limits().execution();
     let report = enter(sandbox, Arc::new(()), limit, async |store| {
         match sandbox.entry() {
@@ -425,7 +452,8 @@ async fn enter(
         Ok(store) => store,
         Err(error) => return CallReport::without_entry(CallError::Sandbox(error), started),
     };
-    let ended = tokio::time::timeout(limit, body(&mut store)).await;
+    let cpu = store.data().cpu();
+    let ended = tokio::time::timeout(limit, cpu.measure(body(&mut store))).await;
     let inside = started.elapsed();
     let state = store.data();
     let stderr = state.take_stderr();
@@ -439,6 +467,8 @@ async fn enter(
         inside,
         memory_peak_bytes: state.memory_peak_bytes(),
         fuel: sandbox.fuel_burnt(&store),
+        cpu: cpu.spent(),
+        events_dropped: state.events_dropped(),
     };
     CallReport {
         outcome,
@@ -454,6 +484,9 @@ fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &
     let limits = sandbox.effective().limits();
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return CallError::Exited(exit.0);
+    }
+    if error.is::<CpuExhausted>() {
+        return CallError::OutOfCpu { limit: limits.cpu() };
     }
     let trap = error.downcast_ref::<Trap>();
     match trap {
@@ -471,7 +504,7 @@ fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &
     }
     let root = error.root_cause().to_string();
     if root.contains("fuel allocated for hostcalls") {
-        return CallError::TooLarge;
+        return CallError::TooLarge { limit_bytes: limits.output_bytes() };
     }
     let reason = match trap {
         Some(trap) => trap.to_string(),
@@ -519,9 +552,51 @@ impl ToolResult {
     }
 }
 
-fn outcome_of(outcome: contract::CallOutcome) -> CallOutcome {
+/// A result that is no larger than it may be.
+fn within(limit_bytes: usize, result: ToolResult) -> CallOutcome {
+    let size = result.content.iter().map(Content::size).sum::<usize>();
+    match size > limit_bytes {
+        true => CallOutcome::Failed(CallError::TooLarge { limit_bytes }),
+        false => CallOutcome::Complete(result),
+    }
+}
+
+impl Content {
+    /// The bytes of all its texts and data.
+    fn size(&self) -> usize {
+        match &self.body {
+            ContentBody::Text(text) => text.len(),
+            ContentBody::Image(media) | ContentBody::Audio(media) => {
+                media.data.len() + media.mime_type.len()
+            }
+            ContentBody::Resource(resource) => {
+                resource.uri.len()
+                    + match &resource.body {
+                        ResourceBody::Text(text) => text.len(),
+                        ResourceBody::Blob(bytes) => bytes.len(),
+                    }
+            }
+            ContentBody::ResourceLink(link) => {
+                let texts = [&link.title, &link.description, &link.mime_type];
+                let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
+                link.uri.len() + link.name.len() + texts
+            }
+        }
+    }
+}
+
+impl From<Refusal> for CallError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Rate(retry) => Self::TooOften { retry },
+            Refusal::Busy => Self::Busy,
+        }
+    }
+}
+
+fn outcome_of(outcome: contract::CallOutcome, limit_bytes: usize) -> CallOutcome {
     match outcome {
-        contract::CallOutcome::Complete(result) => complete(result),
+        contract::CallOutcome::Complete(result) => complete(result, limit_bytes),
         contract::CallOutcome::InputRequired(_) => CallOutcome::Failed(CallError::InputRequired),
         contract::CallOutcome::Error(types::Error { kind, message }) => {
             CallOutcome::Failed(match kind {
@@ -536,13 +611,14 @@ fn outcome_of(outcome: contract::CallOutcome) -> CallOutcome {
     }
 }
 
-fn complete(result: contract::ToolResult) -> CallOutcome {
+fn complete(result: contract::ToolResult, limit_bytes: usize) -> CallOutcome {
     if result.content.len() > MAX_CONTENT {
         let reason = format!("it has more than {MAX_CONTENT} pieces of content");
         return CallOutcome::Failed(CallError::BadReply(reason));
     }
-    if result.structured.as_ref().is_some_and(|text| text.len() > MAX_STRUCTURED_BYTES) {
-        return CallOutcome::Failed(CallError::TooLarge);
+    let structured_limit = limit_bytes.min(MAX_STRUCTURED_BYTES);
+    if result.structured.as_ref().is_some_and(|text| text.len() > structured_limit) {
+        return CallOutcome::Failed(CallError::TooLarge { limit_bytes: structured_limit });
     }
     let structured = match result.structured.as_deref().map(serde_json::from_str).transpose() {
         Ok(structured) => structured,
@@ -552,7 +628,7 @@ fn complete(result: contract::ToolResult) -> CallOutcome {
         }
     };
     let content = result.content.into_iter().map(Content::from).collect();
-    CallOutcome::Complete(ToolResult { content, structured })
+    within(limit_bytes, ToolResult { content, structured })
 }
 
 impl From<types::Content> for Content {

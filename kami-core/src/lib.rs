@@ -42,6 +42,7 @@
 pub mod atomic_file;
 pub mod digest;
 pub mod name;
+pub mod rate;
 
 // What is asked for, and what holds.
 pub mod grants;

@@ -132,8 +132,8 @@ impl VerifiedTool {
         let package = &manifest.package.id;
         let effective = Effective::new(manifest.requests.clone(), grant, Vec::new());
         let metering = match effective.limits().fuel() {
-            Some(_) => Metering::Fuel,
-            None => Metering::Off,
+            None if !surroundings.metered => Metering::Off,
+            _ => Metering::Fuel,
         };
         let code = engine.compile(artifact.component(), metering)?;
         let sandbox = Sandbox::new(engine, artifact.component(), &code, effective, surroundings)
@@ -391,6 +391,7 @@ impl Resolver {
             environment: options.environment,
             scratch: Some(data.scratch_dir()),
             private: Some(data.path().to_owned()),
+            metered: false,
         };
         let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
         let latest = Latest { seen: Instant::now(), catalog, trust: digest_of_trust(data) };

@@ -61,6 +61,10 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
     let target = request.split(' ').nth(1).unwrap_or_default();
     match target.split_once('?').unwrap_or((target, "")) {
+        ("/ok", query) if query.starts_with("redirect=") => {
+            let to = &query["redirect=".len()..];
+            write!(stream, "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
+        }
         ("/redirect", to) => {
             write!(stream, "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
         }

@@ -8,6 +8,7 @@ const MODULES: &[&str] = &[
     "atomic_file",
     "digest",
     "name",
+    "rate",
     "grants",
     "manifest",
     "schema",

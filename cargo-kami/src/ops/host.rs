@@ -48,6 +48,7 @@ pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> a
         environment: environment(),
         scratch: Some(settings.data_dir.scratch_dir()),
         private: Some(settings.data_dir.path().to_owned()),
+        metered: false,
     };
     VerifiedTool::load(&engine, signed, grant.clone(), &surroundings)?;
     Ok(())

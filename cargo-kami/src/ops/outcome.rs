@@ -81,7 +81,10 @@ pub fn show(
     let memory = summary::size(stats.memory_peak_bytes as usize);
     shell.status(
         "Finished",
-        format_args!("`{name}` in {:.1?}, {memory} of memory{fuel}", stats.inside),
+        format_args!(
+            "`{name}` in {:.1?} ({:.1?} of processor time), {memory} of memory{fuel}",
+            stats.inside, stats.cpu
+        ),
     );
     Ok(exit)
 }
@@ -106,6 +109,16 @@ fn show_failure(tool: &str, error: &CallError, shell: &Shell) {
         CallError::OutOfMemory { .. } => {
             shell.help(
                 "its author can ask for more: max-memory-mb under [package.metadata.kami.security]",
+            );
+        }
+        CallError::OutOfCpu { .. } => {
+            shell.help(
+                "its author can ask for more: max-cpu-ms under [package.metadata.kami.security]",
+            );
+        }
+        CallError::TooLarge { .. } => {
+            shell.help(
+                "its author can ask for more: max-output-kb under [package.metadata.kami.security]",
             );
         }
         CallError::OutOfFuel { .. } => {

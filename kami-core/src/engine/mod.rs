@@ -155,7 +155,7 @@ impl Engine {
         Ok(Code { component, metering })
     }
 
-    /// Waits for a place to run a call in.
+    /// Waits for a place among all calls.
     pub(crate) async fn place(&self) -> SemaphorePermit<'_> {
         self.shared.places.acquire().await.expect("the semaphore is never closed")
     }

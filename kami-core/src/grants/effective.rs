@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::denial::{Denial, DenialRule};
 use super::endpoint::{Endpoint, Host};
-use super::limits::Limits;
+use super::limits::{Limit, Limits};
 use super::net::{NetAccess, NetPattern};
 use super::secret::{Injection, SecretName, SecretRequest};
 use super::{
@@ -59,7 +59,11 @@ impl Effective {
 
     /// What a component gets while it is asked to describe itself: nothing.
     pub fn nothing() -> Self {
-        Self::new(Capabilities::default(), Grant::default(), Vec::new())
+        // Descriptions have a bound of their own, and no other purpose than to be long.
+        let limits = Limits::default().with(Limit::Output, Limit::Output.most());
+        let limits = limits.expect("the most of a limit is possible");
+        let requested = Capabilities { limits, ..Capabilities::default() };
+        Self::new(requested, Grant::default(), Vec::new())
     }
 
     /// Decides about one HTTP request or one connection of a socket.

@@ -115,6 +115,7 @@ pub(super) fn attach(result: &mut CallToolResult, stats: &CallStats) {
         "totalMicros": stats.total.as_micros() as u64,
         "memoryPeakBytes": stats.memory_peak_bytes,
         "fuel": stats.fuel,
+        "cpuMicros": stats.cpu.as_micros() as u64,
     });
     let meta = result.meta.get_or_insert_with(|| MetaObject(model::JsonObject::new()));
     meta.0.insert(STATS.to_owned(), stats);

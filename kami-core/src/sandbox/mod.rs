@@ -5,6 +5,8 @@
 //! list is added, and which nothing survives.
 
 mod bindings;
+mod cpu;
+mod admission;
 mod http;
 mod limiter;
 mod mounts;
@@ -15,10 +17,11 @@ mod sockets;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use wasmtime::Store;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -26,26 +29,25 @@ use crate::component::{Abi, Component};
 use crate::engine::{Code, Engine, EngineError, Metering};
 use crate::grants::{Access, Denial, Effective, SCRATCH_PATH};
 
+pub(crate) use admission::{Admitted, Refusal};
 pub(crate) use bindings::exports::kami::tool::tools as contract;
 pub(crate) use bindings::kami::tool::types;
 pub(crate) use bindings::{Tool, ToolPre, v0_1};
+pub(crate) use cpu::CpuClock;
 pub use mounts::MountError;
 pub use output::Captured;
 pub(crate) use scratch::sweep;
 
+use admission::Admission;
 use http::{Denials, HttpGate};
 use limiter::Limiter;
 use output::Capture;
 use scratch::Scratch;
 use sockets::SocketGate;
 
-/// The most bytes that a guest may hand to the host in one call between them, results included.
-pub const MAX_TRANSFER_BYTES: usize = 16 << 20;
-
-/// The most resources (files, streams, requests...) that a guest may hold at once.
-///
-/// Each open file is a descriptor of the process, of which there may be as few as 1024 for all.
-const MAX_HANDLES: usize = 128;
+/// How much more than its result a guest may hand to the host in one call between them: what is
+/// around the result, and what it hands over on the way.
+const TRANSFER_MARGIN: usize = 1 << 20;
 
 /// The most random bytes per request of a guest.
 const MAX_RANDOM_BYTES: u64 = 64 << 10;
@@ -72,6 +74,8 @@ pub struct Surroundings {
     pub scratch: Option<PathBuf>,
     /// The directory that holds keys, registry and native code, and that no mount may touch.
     pub private: Option<PathBuf>,
+    /// Whether the instructions of every call are counted, also where none are limited.
+    pub metered: bool,
 }
 
 /// Why a component cannot be put into a sandbox, or entered.
@@ -170,6 +174,7 @@ pub struct Sandbox {
     scratch: Option<PathBuf>,
     private: Option<PathBuf>,
     lookups: Arc<Semaphore>,
+    admission: Admission,
 }
 
 /// A linked component of either contract.
@@ -217,6 +222,7 @@ impl Sandbox {
             scratch: surroundings.scratch.clone().filter(|_| effective.scratch().is_some()),
             private: surroundings.private.clone(),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            admission: Admission::new(&effective.limits()),
             effective: Arc::new(effective),
         })
     }
@@ -226,8 +232,9 @@ impl Sandbox {
         &self.effective
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+    /// Waits for a place to run a call in: one of the package's own, and then one of all.
+    pub(crate) async fn admit(&self) -> Result<Admitted<'_>, Refusal> {
+        self.admission.admit(&self.engine, self.effective.limits().execution()).await
     }
 
     pub(crate) fn entry(&self) -> &Entry {
@@ -238,7 +245,9 @@ impl Sandbox {
     pub(crate) fn store(&self, events: Arc<dyn EventSink>) -> Result<Store<State>, SandboxError> {
         let limits = self.effective.limits();
         let denials = Denials::default();
-        let (stdout, stderr) = (Capture::default(), Capture::default());
+        let log_bytes = limits.log_bytes();
+        let (stdout, stderr) = (Capture::new(log_bytes), Capture::new(log_bytes));
+        let cpu = CpuClock::default();
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(stdout.clone())
             .stderr(stderr.clone())
@@ -264,7 +273,7 @@ impl Sandbox {
             None => None,
         };
         let mut table = ResourceTable::new();
-        table.set_max_capacity(MAX_HANDLES);
+        table.set_max_capacity(limits.handles());
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS_BYTES);
 
@@ -281,6 +290,10 @@ impl Sandbox {
             limiter: Limiter::new(limits.memory_bytes()),
             events,
             events_left: MAX_EVENTS,
+            log_bytes_left: log_bytes,
+            events_dropped: 0,
+            cpu,
+            cpu_limit: limits.cpu(),
             stdout,
             stderr,
             denials,
@@ -288,10 +301,16 @@ impl Sandbox {
         };
         let mut store = Store::new(self.engine.wasmtime(self.metering)?, state);
         store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(MAX_TRANSFER_BYTES);
-        store.set_max_component_handles(MAX_HANDLES);
+        store.set_hostcall_fuel(limits.output_bytes() + TRANSFER_MARGIN);
+        store.set_max_component_handles(limits.handles());
         store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.epoch_deadline_callback(|store| {
+            let state: &State = store.data();
+            if state.cpu.running() > state.cpu_limit {
+                return Err(wasmtime::Error::new(CpuExhausted));
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
         if self.metering == Metering::Fuel {
             store.set_fuel(limits.fuel().unwrap_or(u64::MAX)).map_err(SandboxError::Store)?;
         }
@@ -343,6 +362,11 @@ pub(crate) struct State {
     limiter: Limiter,
     events: Arc<dyn EventSink>,
     events_left: u32,
+    /// Bytes of log lines that are still passed on.
+    log_bytes_left: usize,
+    events_dropped: u64,
+    cpu: CpuClock,
+    cpu_limit: Duration,
     stdout: Capture,
     stderr: Capture,
     denials: Denials,
@@ -371,13 +395,35 @@ impl State {
         self.denials.take()
     }
 
+    pub(crate) fn events_dropped(&self) -> u64 {
+        self.events_dropped
+    }
+
+    pub(crate) fn cpu(&self) -> CpuClock {
+        self.cpu.clone()
+    }
+
+    /// Passes an event on, as long as there are not too many, with not too much text.
     fn emit(&mut self, event: GuestEvent) {
-        if let Some(left) = self.events_left.checked_sub(1) {
-            self.events_left = left;
-            self.events.event(event);
+        let bytes = match &event {
+            GuestEvent::Log { message, .. } => message.len(),
+            GuestEvent::Progress { message, .. } => message.as_ref().map_or(0, String::len),
+            GuestEvent::ListChanged(_) => 0,
+        };
+        match (self.events_left.checked_sub(1), self.log_bytes_left.checked_sub(bytes)) {
+            (Some(events), Some(bytes)) => {
+                (self.events_left, self.log_bytes_left) = (events, bytes);
+                self.events.event(event);
+            }
+            _ => self.events_dropped += 1,
         }
     }
 }
+
+/// A guest that has used up its processor time.
+#[derive(Debug, thiserror::Error)]
+#[error("the guest has used up its processor time")]
+pub(crate) struct CpuExhausted;
 
 fn bounded(mut text: String) -> String {
     if text.len() > MAX_EVENT_BYTES {

@@ -11,9 +11,6 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// How many of the last bytes of each stream are kept: a panic message with a long backtrace fits.
-pub(crate) const KEPT_BYTES: usize = 64 << 10;
-
 /// The most bytes that a guest may write before the stream makes it wait for the host.
 const WRITE_PERMIT: usize = 64 << 10;
 
@@ -26,11 +23,12 @@ pub struct Captured {
     pub dropped: u64,
 }
 
-/// An output stream that keeps the last [`KEPT_BYTES`] and drops the rest.
+/// An output stream that keeps the last bytes, as many as it may, and drops the rest.
 ///
 /// Dropping rather than failing: a tool that logs a lot is not broken, and its panic comes last.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Capture {
+    limit: usize,
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -41,6 +39,10 @@ struct Kept {
 }
 
 impl Capture {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, kept: Arc::default() }
+    }
+
     pub(crate) fn take(&self) -> Captured {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = std::mem::take(&mut kept.bytes).into();
@@ -49,8 +51,8 @@ impl Capture {
 
     fn append(&self, bytes: &[u8]) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = &bytes[bytes.len().saturating_sub(KEPT_BYTES)..];
-        let overflow = (kept.bytes.len() + new.len()).saturating_sub(KEPT_BYTES);
+        let new = &bytes[bytes.len().saturating_sub(self.limit)..];
+        let overflow = (kept.bytes.len() + new.len()).saturating_sub(self.limit);
         kept.bytes.drain(..overflow);
         kept.bytes.extend(new);
         kept.dropped += (overflow + bytes.len() - new.len()) as u64;
@@ -119,13 +121,14 @@ mod tests {
 
     #[test]
     fn keeps_the_end_and_counts_the_rest() {
-        let capture = Capture::default();
+        const LIMIT: usize = 1000;
+        let capture = Capture::new(LIMIT);
         capture.append(b"first ");
-        capture.append(&vec![b'x'; KEPT_BYTES * 2]);
+        capture.append(&vec![b'x'; LIMIT * 2]);
         capture.append(b"last");
         let captured = capture.take();
-        assert_eq!(captured.text.len(), KEPT_BYTES);
+        assert_eq!(captured.text.len(), LIMIT);
         assert!(captured.text.ends_with("xlast"));
-        assert_eq!(captured.dropped, (6 + KEPT_BYTES + 4) as u64);
+        assert_eq!(captured.dropped, (6 + LIMIT + 4) as u64);
     }
 }

@@ -76,14 +76,62 @@ fn endless_recursion_is_ended() {
 }
 
 #[test]
+fn computing_is_bounded_and_waiting_is_free() {
+    let scene = Scene::shared();
+    let called = scene.call("thoughtless/spin", json!({}));
+    called.fails("the tool computed longer than its limit of 100 ms [KAMI-CPU]");
+    let cpu = called.report.stats.cpu;
+    assert!(cpu >= Duration::from_millis(100) && cpu < Duration::from_secs(1), "{cpu:?}");
+    let called = scene.call("thoughtless/sleep", json!({"millis": 300}));
+    called.gives("");
+    assert!(called.report.stats.cpu < Duration::from_millis(100), "{called:?}");
+}
+
+#[test]
+fn arguments_are_bounded() {
+    let scene = Scene::shared();
+    let text = "x".repeat((1 << 20) - 100);
+    scene.call("limited/forge", json!({"line": text})).gives("the real answer");
+    let text = "x".repeat(1 << 20);
+    scene.call("limited/forge", json!({"line": text})).fails(
+        "the arguments don't fit the input schema: they are larger than 1024 KiB [KAMI-ARGUMENTS]",
+    );
+}
+
+#[test]
+fn a_package_has_its_own_places_and_no_more() {
+    let scene = Scene::shared();
+    // Each holds the only place for its whole time; none waits for longer than that.
+    let ends = scene.call_all(vec![("single/sleep", json!({"millis": 60_000})); 3]);
+    let texts: Vec<String> = ends.iter().map(|called| called.text()).collect();
+    let told = |text: &str| texts.iter().filter(|told| told.contains(text)).count();
+    assert!(told("[KAMI-TIMEOUT]") >= 1, "{texts:?}");
+    assert!(told("[KAMI-BUSY]") >= 1, "{texts:?}");
+    assert_eq!(told("[KAMI-TIMEOUT]") + told("[KAMI-BUSY]"), 3, "{texts:?}");
+    scene.call("single/sleep", json!({"millis": 1})).gives("");
+}
+
+#[test]
+fn calls_come_no_faster_than_they_may() {
+    let scene = Scene::new();
+    for _ in 0..2 {
+        scene.call("seldom/sleep", json!({"millis": 1})).gives("");
+    }
+    let refused = scene.call("seldom/sleep", json!({"millis": 1})).text();
+    assert!(refused.contains("called too often") && refused.ends_with("[KAMI-RATE]"), "{refused}");
+}
+
+#[test]
 fn answers_are_bounded() {
     let scene = Scene::shared();
-    let large = scene.call("limited/ramble", json!({"bytes": 8 << 20}));
-    assert_eq!(large.text().len(), 8 << 20);
-    scene.call("limited/ramble", json!({"bytes": 20 << 20})).fails(
-        "the tool's result or request is too large: the most are 16 MiB, and 4 MiB of \
-             structured content [KAMI-SIZE]",
-    );
+    let large = scene.call("limited/ramble", json!({"bytes": 1 << 20}));
+    assert_eq!(large.text().len(), 1 << 20);
+    // One byte more is judged by its size, and what is far more never reaches the host.
+    for bytes in [(1 << 20) + 1, 20 << 20] {
+        scene
+            .call("limited/ramble", json!({"bytes": bytes}))
+            .fails("the tool's result is larger than its limit of 1024 KiB [KAMI-SIZE]");
+    }
 
     let complaint = scene.call("limited/complain", json!({"bytes": 1 << 20})).text();
     assert!(complaint.ends_with("y…") && complaint.len() < 17 << 10, "{}", complaint.len());

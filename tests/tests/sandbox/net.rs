@@ -44,6 +44,91 @@ fn names_are_looked_up_for_granted_requests_only() {
 }
 
 #[test]
+fn sockets_lead_to_what_is_granted_for_sockets() {
+    let scene = Scene::shared();
+    let (address, port) = (scene.web.address(), scene.web.port());
+    let connect =
+        |package: &str, to: &str| scene.call(&format!("{package}/connect"), json!({"address": to}));
+    let connected = format!("connected to {address}");
+    connect("dialler", &address).gives(&connected).denies(&[]);
+    connect("ranged", &address).gives(&connected).denies(&[]);
+    for (package, to) in [
+        ("dialler", scene.elsewhere.address()),
+        ("dialler", format!("127.0.0.2:{port}")),
+        ("ranged", scene.elsewhere.address()),
+        ("exact", address.clone()),
+    ] {
+        let called = connect(package, &to);
+        assert!(called.text().contains("Permission denied"), "{package} {to}: {called:?}");
+        assert_eq!(called.report.denials.len(), 1, "{package} {to}: {called:?}");
+    }
+    // A grant of an address is none of the names that lead there.
+    let called = connect("dialler", &format!("localhost:{port}"));
+    called.denies(&[&format!("looking up `localhost` is denied: {UNASKED}")]);
+    assert_eq!(scene.elsewhere.visits(), 0);
+}
+
+#[test]
+fn a_looked_up_name_leads_only_where_it_led() {
+    let scene = Scene::new();
+    let port = scene.web.port();
+    let connect = |package: &str, to: String| {
+        scene.call(&format!("{package}/connect"), json!({"address": to}))
+    };
+    // The name is granted; that it may lead to this machine is not.
+    let called = connect("caller", format!("localhost:{port}"));
+    assert!(!called.text().contains("connected"), "{called:?}");
+    // Both are: by that name, and by no address that the guest makes up.
+    let called = connect("insider", format!("localhost:{port}"));
+    assert!(called.text().starts_with("connected to"), "{called:?}");
+    let called = connect("insider", format!("127.0.0.1:{}", scene.elsewhere.port()));
+    assert!(called.text().contains("Permission denied"), "{called:?}");
+    let called = connect("insider", format!("localhost:{}", scene.elsewhere.port()));
+    assert!(called.text().contains("Permission denied"), "{called:?}");
+    assert_eq!(scene.elsewhere.visits(), 0);
+}
+
+#[test]
+fn a_grant_of_one_request_is_one_of_nothing_else() {
+    let scene = Scene::new();
+    let (web, address) = (scene.web.origin(), scene.web.address());
+    let send = |method: &str, url: &str, header: Option<&str>| {
+        let arguments = json!({"method": method, "url": url, "header": header});
+        scene.call("exact/request", arguments)
+    };
+    send("GET", &format!("{web}/ok"), None).gives("200 fine").denies(&[]);
+    send("GET", &format!("{web}/ok?query=free"), None).gives("200 fine").denies(&[]);
+    let visits = scene.web.visits();
+    let by_name = format!("http://localhost:{}/ok", scene.web.port());
+    for (method, url, header) in [
+        ("POST", format!("{web}/ok"), None),
+        ("HEAD", format!("{web}/ok"), None),
+        ("DELETE", format!("{web}/ok"), None),
+        ("GET", web.clone(), None),
+        ("GET", format!("{web}/"), None),
+        ("GET", format!("{web}/ok/"), None),
+        ("GET", format!("{web}/OK"), None),
+        ("GET", format!("{web}/ok/../secret"), None),
+        ("GET", format!("{web}/%2e%2e/ok"), None),
+        ("GET", format!("{web}//ok"), None),
+        ("GET", format!("{web}/ok"), Some("x-http-method-override: DELETE")),
+        ("GET", format!("{}/ok", scene.elsewhere.origin()), None),
+        ("GET", format!("https://{address}/ok"), None),
+        ("GET", by_name, None),
+    ] {
+        let called = send(method, &url, header);
+        assert!(!called.text().contains("fine"), "{method} {url}: {called:?}");
+        assert_eq!(called.report.denials.len(), 1, "{method} {url}: {called:?}");
+    }
+    assert_eq!((scene.web.visits(), scene.elsewhere.visits()), (visits, 0));
+    // Not by a redirect from the page that is granted either.
+    let follow = format!("{web}/ok?redirect={web}/secret");
+    let called = scene.call("exact/follow", json!({"url": follow}));
+    assert!(called.text().contains("denied"), "{called:?}");
+    assert_eq!(called.report.denials.len(), 1, "{called:?}");
+}
+
+#[test]
 fn requests_go_where_both_sides_permit() {
     let scene = Scene::shared();
     let (web, elsewhere) = (scene.web.origin(), scene.elsewhere.origin());

@@ -21,8 +21,16 @@ fn a_flood_is_kept_to_its_end_and_the_rest_is_counted() {
     let called = Scene::shared().call("limited/flood", json!({"bytes": SENT}));
     called.gives("");
     for captured in [&called.report.stdout, &called.report.stderr] {
-        assert_eq!(captured.text.len(), 64 << 10);
-        assert_eq!(captured.dropped, SENT - (64 << 10));
+        assert_eq!(captured.text.len(), 256 << 10);
+        assert_eq!(captured.dropped, SENT - (256 << 10));
+    }
+}
+
+fn text_length(event: &GuestEvent) -> usize {
+    match event {
+        GuestEvent::Log { message, .. } => message.len(),
+        GuestEvent::Progress { message, .. } => message.as_ref().map_or(0, String::len),
+        GuestEvent::ListChanged(_) => 0,
     }
 }
 
@@ -36,6 +44,12 @@ fn log_and_progress_are_bounded_in_number_and_length() {
 
     let many = scene.call("limited/chatter", json!({"times": 2_000, "bytes": 0}));
     assert_eq!(many.gives("").events.len(), 1_000);
+    assert_eq!(many.report.stats.events_dropped, 3_000);
+
+    let loud = scene.call("limited/chatter", json!({"times": 100, "bytes": 8 << 10}));
+    let bytes: usize = loud.gives("").events.iter().map(text_length).sum();
+    assert!((240 << 10..=256 << 10).contains(&bytes), "{bytes}");
+    assert_eq!(loud.events.len() + loud.report.stats.events_dropped as usize, 200);
 
     let long = scene.call("limited/chatter", json!({"times": 1, "bytes": 1 << 20}));
     assert_eq!(long.gives("").events.len(), 2);

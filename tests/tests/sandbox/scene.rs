@@ -184,6 +184,14 @@ fn only(limits: Limits) -> Capabilities {
 /// `hasty` for what never ends by itself, `limited` for the rest, `fuelled` and `starved` for fuel.
 pub fn install_for_limits(lab: &Lab) {
     lab.install(&hostile("hasty", &["spin", "sleep"], &only(limits(16, HASTY))));
+    let capped = |limit, value| limits(16, UNHURRIED).with(limit, value).expect("it is possible");
+    for (name, limits) in [
+        ("thoughtless", capped(Limit::Cpu, 100)),
+        ("seldom", capped(Limit::Rate, 2)),
+        ("single", limits(16, HASTY).with(Limit::Concurrency, 1).expect("it is possible")),
+    ] {
+        lab.install(&hostile(name, &["spin", "sleep"], &only(limits)));
+    }
     let tools = [
         "allocate", "chatter", "complain", "connect", "count", "exit", "flood", "forge", "panic",
         "probe", "ramble", "read", "recurse", "scribble",
@@ -247,7 +255,7 @@ fn install_for_files(lab: &Lab) {
 /// `web` may reach one server by its address; `named` one by a name that leads to this machine;
 /// `secure` one by TLS; `ungranted` asks and gets nothing; `hurried` is `web` with little time.
 fn install_for_net(lab: &Lab, web: &Web) {
-    let tools = ["connect", "follow", "get", "listen", "resolve", "send_datagram"];
+    let tools = ["connect", "follow", "get", "listen", "request", "resolve", "send_datagram"];
     let asking = |entry: String, limits| Capabilities {
         net: vec![entry.parse().expect("it is an entry")],
         ..only(limits)
@@ -259,6 +267,17 @@ fn install_for_net(lab: &Lab, web: &Web) {
     install("hurried", web.origin(), HASTY);
     install("named", format!("http://localhost:{}", web.port()), UNHURRIED);
     install("secure", format!("https://{}", web.address()), UNHURRIED);
+    install("dialler", web.address(), UNHURRIED);
+    install("ranged", format!("127.0.0.0/8:{}", web.port()), UNHURRIED);
+    let several = |entries: &[String]| Capabilities {
+        net: entries.iter().map(|entry| entry.parse().expect("it is an entry")).collect(),
+        ..only(limits(64, UNHURRIED))
+    };
+    let name = format!("localhost:{}", web.port());
+    lab.install(&hostile("caller", &tools, &several(std::slice::from_ref(&name))));
+    let range = format!("127.0.0.0/8:{}", web.port());
+    lab.install(&hostile("insider", &tools, &several(&[name, range, "[::1]/128".to_owned()])));
+    install("exact", format!("GET {}/ok", web.origin()), UNHURRIED);
     let ungranted = hostile("ungranted", &tools, &asking(web.origin(), limits(64, UNHURRIED)));
     lab.install_with(&ungranted, &Grant::default());
 }

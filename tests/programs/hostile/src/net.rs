@@ -3,7 +3,7 @@
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
-use kami_guest::http::Request;
+use kami_guest::http::{Method, Request};
 use kami_guest::prelude::*;
 
 /// Connects by TCP.
@@ -45,6 +45,27 @@ fn get(url: String, timeout_millis: Option<u64>) -> Result<String, kami_guest::h
     let response = request.send()?;
     let location = response.header("location").unwrap_or_default();
     Ok(format!("{} {location}{}", response.status(), response.text()))
+}
+
+/// Makes any request.
+#[kami_tool]
+fn request(
+    method: String,
+    url: String,
+    header: Option<String>,
+) -> Result<String, kami_guest::http::Error> {
+    let method = match method.as_str() {
+        "GET" => Method::Get,
+        "HEAD" => Method::Head,
+        "POST" => Method::Post,
+        _ => Method::Delete,
+    };
+    let mut request = Request::new(method, url).max_bytes(1 << 20);
+    if let Some((name, value)) = header.as_deref().and_then(|header| header.split_once(": ")) {
+        request = request.header(name, value);
+    }
+    let response = request.send()?;
+    Ok(format!("{} {}", response.status(), response.text()))
 }
 
 /// Asks a web server, and goes where it is sent.
