@@ -58,6 +58,7 @@ pub enum Command {
     Run(commands::run::Args),
     Serve(commands::serve::Args),
     Status(commands::status::Args),
+    Explain(commands::explain::Args),
     Publish(commands::publish::Args),
     Demo(commands::demo::Args),
 }

@@ -40,6 +40,7 @@
 
 // Vocabulary.
 pub mod atomic_file;
+pub mod code;
 pub mod digest;
 pub mod name;
 pub mod rate;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// The modules of kami-core, in reading order: each uses only those above it.
 const MODULES: &[&str] = &[
     "atomic_file",
+    "code",
     "digest",
     "name",
     "rate",
@@ -159,5 +160,25 @@ fn only_the_shell_prints() {
             let is_shell = path.file_name().unwrap() == "shell.rs";
             assert!(!prints || is_shell, "{} prints: that is the shell's matter", path.display());
         }
+    }
+}
+
+/// Every code that the program can say is explained, and nothing is explained that it never says.
+#[test]
+fn every_code_is_explained_and_said() {
+    let explained: Vec<&str> = kami_core::code::ALL.iter().map(|code| code.code).collect();
+    let mut said = std::collections::BTreeSet::new();
+    for (module, path, text) in sources() {
+        if module == "code" {
+            continue;
+        }
+        for piece in text.split("\"KAMI-").skip(1) {
+            let code = format!("KAMI-{}", piece.split('"').next().unwrap());
+            assert!(explained.contains(&code.as_str()), "{code} in {}", path.display());
+            said.insert(code);
+        }
+    }
+    for code in explained {
+        assert!(said.contains(code), "{code} is explained, and nothing says it");
     }
 }

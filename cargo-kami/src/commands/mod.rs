@@ -4,6 +4,7 @@ pub mod build;
 pub mod call;
 pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod inspect;
 pub mod install;
 pub mod keygen;
@@ -42,6 +43,7 @@ pub fn run(command: Command, settings: &Settings, shell: &Shell) -> anyhow::Resu
         Command::Inspect(args) => inspect::run(&args, settings, shell),
         Command::Call(args) => call::run(&args, settings, shell),
         Command::Run(args) => run::run(&args, settings, shell),
+        Command::Explain(args) => explain::run(&args, shell),
         Command::Serve(args) => serve::run(&args, settings, shell),
         Command::Status(args) => status::run(&args, settings, shell),
         Command::Publish(args) => publish::run(&args, settings, shell),
