@@ -14,6 +14,7 @@ const MODULES: &[&str] = &[
     "component",
     "signing",
     "registry",
+    "secrets",
     "engine",
     "sandbox",
     "resolve",
@@ -32,6 +33,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["registry"], "only the registry knows SQL"),
     ("rmcp::", &["mcp"], "the protocol crate stays behind `mcp`"),
     ("ed25519_dalek", &["signing"], "only `signing` knows the algorithm"),
+    ("chacha20poly1305", &["secrets"], "only `secrets` knows the cipher"),
     ("wasmparser", &["component"], "bytes become a component in one place"),
     ("HostPattern", &["grants", "manifest"], "`grants` is the only matcher"),
 ];
