@@ -49,6 +49,7 @@ pub enum Command {
     Sign(commands::sign::Args),
     Verify(commands::verify::Args),
     Trust(commands::trust::Args),
+    Secret(commands::secret::Args),
     Install(commands::install::Args),
     Uninstall(commands::uninstall::Args),
     List(commands::list::Args),

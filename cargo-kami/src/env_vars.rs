@@ -11,6 +11,11 @@ pub const DATA_DIR: Variable = Variable {
     doc: "Where installed tools, grants and keys are kept [default: ~/.kami]",
 };
 
+pub const SECRETS_PASSPHRASE: Variable = Variable {
+    name: "KAMI_SECRETS_PASSPHRASE",
+    doc: "The passphrase of the store of secrets, where nobody is to be asked for it",
+};
+
 pub const LOG: Variable = Variable {
     name: "KAMI_LOG",
     doc: "What is logged to stderr, such as `debug` or `kami_core=trace,rmcp=warn`",
@@ -41,6 +46,7 @@ pub const NO_COLOR: Variable =
 
 pub const ALL: &[Variable] = &[
     DATA_DIR,
+    SECRETS_PASSPHRASE,
     LOG,
     RUST_LOG,
     CARGO,
@@ -50,6 +56,9 @@ pub const ALL: &[Variable] = &[
     CARGO_HOME,
     NO_COLOR,
 ];
+
+/// What is this program's alone, and granted to no tool by whatever name.
+pub const PRIVATE: &[Variable] = &[SECRETS_PASSPHRASE];
 
 impl Variable {
     /// The value, unless it is unset or empty.

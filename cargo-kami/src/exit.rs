@@ -10,6 +10,7 @@ use kami_core::manifest::ManifestError;
 use kami_core::manifest::source::SourceError;
 use kami_core::registry::RegistryError;
 use kami_core::resolve::ResolveError;
+use kami_core::secrets::SecretStoreError;
 use kami_core::signing::SignatureError;
 
 use crate::diagnostic::InvalidManifests;
@@ -31,6 +32,7 @@ pub enum Exit {
     Registry = 18,
     Tool = 19,
     OutputClosed = 20,
+    Secrets = 22,
     Interrupted = 130,
 }
 
@@ -50,6 +52,7 @@ pub const ALL: &[Exit] = &[
     Exit::Registry,
     Exit::Tool,
     Exit::OutputClosed,
+    Exit::Secrets,
     Exit::Interrupted,
 ];
 
@@ -72,6 +75,9 @@ impl fmt::Display for Exit {
             Self::Registry => "the registry is corrupt or from a newer version",
             Self::Tool => "the tool ran and failed, or was stopped",
             Self::OutputClosed => "the reader of the output went away",
+            Self::Secrets => {
+                "the secrets cannot be opened: no key, another's key, or a damaged store"
+            }
             Self::Interrupted => "interrupted",
         })
     }
@@ -109,6 +115,9 @@ impl Exit {
         }
         if cause.is::<SignatureError>() {
             return Some(Self::Signature);
+        }
+        if cause.is::<SecretStoreError>() {
+            return Some(Self::Secrets);
         }
         if let Some(error) = cause.downcast_ref::<RegistryError>() {
             return Some(Self::of_registry(error));

@@ -57,6 +57,9 @@ pub mod signing;
 // What is installed.
 pub mod registry;
 
+// What only some tools may use, and nobody sees.
+pub mod secrets;
+
 // From a name to an outcome.
 pub mod engine;
 pub mod sandbox;

@@ -14,7 +14,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kami_core::registry::DataDir;
 use tempfile::TempDir;
@@ -89,6 +89,39 @@ impl Outside {
     /// Runs a script of `sh` at a terminal until its first failure, answers every question with
     /// `answer`, and gives how it ended and what the terminal showed.
     pub fn at_terminal(&self, script: &str, answer: &str) -> (ExitStatus, String) {
+        self.converse(script, |shown, terminal| {
+            let asked = shown.windows(QUESTION.len()).any(|text| text == QUESTION);
+            if asked {
+                writeln!(terminal, "{answer}").expect("the terminal takes the answer");
+            }
+            asked
+        })
+    }
+
+    /// The same, where each of `dialog` is a question and what is typed once the terminal does not
+    /// show it.
+    pub fn in_secret(&self, script: &str, mut dialog: &[(&str, &str)]) -> (ExitStatus, String) {
+        self.converse(script, |shown, terminal| match dialog {
+            [(question, answer), rest @ ..] if shown.ends_with(question.as_bytes()) => {
+                let asked = Instant::now();
+                while shows_input(terminal) {
+                    assert!(asked.elapsed() < SILENCE, "the terminal would show what is typed");
+                    thread::yield_now();
+                }
+                writeln!(terminal, "{answer}").expect("the terminal takes the answer");
+                dialog = rest;
+                true
+            }
+            _ => false,
+        })
+    }
+
+    /// Runs a script at a terminal. `reply` gets what was shown since it last said that it answered.
+    fn converse(
+        &self,
+        script: &str,
+        mut reply: impl FnMut(&[u8], &mut File) -> bool,
+    ) -> (ExitStatus, String) {
         let (mut terminal, line) = open_terminal().expect("there are terminals");
         let mut shell = self.command("sh");
         let copy = || line.try_clone().expect("a handle can be copied");
@@ -116,9 +149,8 @@ impl Outside {
                     panic!("nothing more happens after\n{}", String::from_utf8_lossy(&shown))
                 }
             }
-            if shown[answered..].windows(QUESTION.len()).any(|text| text == QUESTION) {
+            if reply(&shown[answered..], &mut terminal) {
                 answered = shown.len();
-                writeln!(terminal, "{answer}").expect("the terminal takes the answer");
             }
         }
         let status = child.0.wait().expect("a child can be waited for");
@@ -214,6 +246,16 @@ fn build_directory() -> &'static Path {
         let target = program().ancestors().nth(2).expect("cargo built the program in its target");
         target.join("kami-tests/guests")
     })
+}
+
+/// Whether a terminal shows what is typed.
+fn shows_input(terminal: &File) -> bool {
+    let mut settings = std::mem::MaybeUninit::uninit();
+    // SAFETY: the handle is open, and the pointer is to enough room.
+    let known = unsafe { libc::tcgetattr(terminal.as_raw_fd(), settings.as_mut_ptr()) };
+    assert_eq!(known, 0, "a terminal has settings");
+    // SAFETY: the function succeeded, so it wrote all of it.
+    unsafe { settings.assume_init() }.c_lflag & libc::ECHO != 0
 }
 
 /// A new terminal of 100 columns: the side of who looks at it, and the side of programs.

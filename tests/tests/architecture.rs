@@ -16,6 +16,7 @@ const MODULES: &[&str] = &[
     "component",
     "signing",
     "registry",
+    "secrets",
     "engine",
     "sandbox",
     "resolve",
@@ -34,6 +35,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["registry"], "only the registry knows SQL"),
     ("rmcp::", &["mcp"], "the protocol crate stays behind `mcp`"),
     ("ed25519_dalek", &["signing"], "only `signing` knows the algorithm"),
+    ("chacha20poly1305", &["secrets"], "only `secrets` knows the cipher"),
     ("wasmparser", &["component"], "bytes become a component in one place"),
     ("NetPattern", &["grants", "manifest"], "`grants` is the only matcher"),
 ];

@@ -12,6 +12,7 @@ pub mod list;
 pub mod new;
 pub mod publish;
 pub mod run;
+pub mod secret;
 pub mod serve;
 pub mod sign;
 pub mod status;
@@ -37,6 +38,7 @@ pub fn run(command: Command, settings: &Settings, shell: &Shell) -> anyhow::Resu
         Command::Sign(args) => sign::run(&args, settings, shell),
         Command::Verify(args) => verify::run(&args, settings, shell),
         Command::Trust(args) => trust::run(&args, settings, shell),
+        Command::Secret(args) => secret::run(&args, settings, shell),
         Command::Install(args) => install::run(&args, settings, shell),
         Command::Uninstall(args) => uninstall::run(&args, settings, shell),
         Command::List(args) => list::run(&args, settings, shell),

@@ -12,6 +12,7 @@ use kami_core::sandbox::Surroundings;
 use kami_core::signing::SignedArtifact;
 use tokio::runtime::Runtime;
 
+use crate::env_vars;
 use crate::exit::Exit;
 use crate::settings::Settings;
 use crate::shell::{Shell, printable};
@@ -54,10 +55,12 @@ pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> a
     Ok(())
 }
 
-/// This process's environment, from which grants pick; what is not Unicode is no guest's matter.
+/// This process's environment, from which grants pick; what is not Unicode is no guest's matter, and
+/// what opens the secrets is nobody's.
 pub fn environment() -> std::collections::BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| env_vars::PRIVATE.iter().all(|private| private.name != name))
         .collect()
 }
 

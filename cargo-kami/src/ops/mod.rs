@@ -12,10 +12,12 @@ pub mod check;
 pub mod compile;
 pub mod consent;
 pub mod host;
+pub mod keyring;
 pub mod keys;
 pub mod outcome;
 pub mod packages;
 pub mod scratch;
+pub mod secrets;
 pub mod source;
 pub mod toolchain;
 

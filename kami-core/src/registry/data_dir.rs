@@ -15,6 +15,8 @@ use crate::digest::Digest;
 /// cache/                             native code, which can be made again
 /// keys/                              secret keys
 /// trust.toml                         the public keys that are trusted
+/// secrets.kami                       the secrets of tools, sealed
+/// secrets.lock                       whoever changes them holds a lock on this
 /// scratch/                           one directory for each running call that may write files
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,21 @@ impl DataDir {
     /// The public keys that are trusted.
     pub fn trust_file(&self) -> PathBuf {
         self.path.join("trust.toml")
+    }
+
+    /// The secrets of tools, sealed.
+    pub fn secrets_file(&self) -> PathBuf {
+        self.path.join("secrets.kami")
+    }
+
+    /// What is locked while the secrets are changed, as they are replaced themselves.
+    pub fn secrets_lock_file(&self) -> PathBuf {
+        self.path.join("secrets.lock")
+    }
+
+    /// The key that opens the secrets, where neither a keyring nor a person keeps one.
+    pub fn secrets_key_file(&self) -> PathBuf {
+        self.keys_dir().join("secrets.key")
     }
 
     /// The private directories of running calls.

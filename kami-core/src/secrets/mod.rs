@@ -1,0 +1,22 @@
+//! Secrets: kept sealed on disk, given only to what was granted them, and struck out of whatever
+//! comes back.
+//!
+//! A [`SecretStore`] is one encrypted file. Whoever embeds this crate finds its key and hands it
+//! over as a [`StoreKey`], since this crate knows no keyring, no environment and no terminal. What
+//! comes out are [`Secrets`]: names and [`SecretValue`]s, which are wiped when dropped and never
+//! shown. A [`Scrubber`] made of some values finds them in text, in every usual form.
+
+mod name;
+mod value;
+mod encodings;
+mod scrubber;
+mod seal;
+mod set;
+mod store;
+
+pub use name::{SecretName, SecretNameError};
+pub use scrubber::{ScrubStream, Scrubber, TooMuchToScrub};
+pub use seal::{KeyFormatError, KeySource, KeyringEntry, Passphrase, SealingKey, StoreKey};
+pub use set::{Secret, Secrets, TooManySecrets};
+pub use store::{LockedStore, SecretStore, SecretStoreError};
+pub use value::{SecretValue, SecretValueError};
