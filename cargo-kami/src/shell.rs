@@ -43,7 +43,7 @@ impl Color {
 }
 
 /// The terminal, or whatever stands in its place.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Shell {
     color: Color,
     colored: bool,

@@ -3,6 +3,7 @@
 //! Each call enters a fresh sandbox and leaves nothing behind. Whatever the guest does, the caller
 //! gets a [`CallReport`] within the time limit, and dropping the future ends the guest at once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use crate::sandbox::{
     CpuExhausted, Entry, Refusal, Sandbox, SandboxError, State, Surroundings, Tool, contract,
     types, v0_1,
 };
+use crate::secrets::Scrubber;
 
 pub use crate::sandbox::{Captured, Collected, EventSink, GuestEvent, Level, Listing};
 
@@ -338,6 +340,7 @@ pub async fn call(
             }
         })
         .await;
+    report.scrub(sandbox.scrubber());
     report.stats.total = started.elapsed();
     report
 }
@@ -534,6 +537,24 @@ fn cut(mut message: String) -> String {
 }
 
 impl CallReport {
+    /// Strikes the secrets that the tool may use out of everything that it said.
+    fn scrub(&mut self, scrubber: &Scrubber) {
+        if scrubber.is_empty() {
+            return;
+        }
+        match &mut self.outcome {
+            CallOutcome::Complete(result) => result.scrub(scrubber),
+            CallOutcome::Failed(error) => error.scrub(scrubber),
+        }
+        for captured in [&mut self.stdout, &mut self.stderr] {
+            strike(&mut captured.text, scrubber);
+        }
+        for denial in &mut self.denials {
+            strike(&mut denial.thing, scrubber);
+            strike(&mut denial.line, scrubber);
+        }
+    }
+
     fn without_entry(error: CallError, started: Instant) -> Self {
         Self {
             outcome: CallOutcome::Failed(error),
@@ -545,7 +566,39 @@ impl CallReport {
     }
 }
 
+fn strike(text: &mut String, scrubber: &Scrubber) {
+    if let Cow::Owned(scrubbed) = scrubber.scrub_str(text) {
+        *text = scrubbed;
+    }
+}
+
+impl CallError {
+    fn scrub(&mut self, scrubber: &Scrubber) {
+        match self {
+            Self::Tool(text) | Self::BadReply(text) | Self::Trapped { reason: text } => {
+                strike(text, scrubber);
+            }
+            Self::Panicked { message, location } => {
+                strike(message, scrubber);
+                strike(location, scrubber);
+            }
+            Self::InvalidArguments(problems) => {
+                problems.iter_mut().for_each(|problem| strike(problem, scrubber));
+            }
+            // The others hold nothing that a tool said.
+            _ => {}
+        }
+    }
+}
+
 impl ToolResult {
+    fn scrub(&mut self, scrubber: &Scrubber) {
+        if let Some(structured) = &mut self.structured {
+            scrubber.scrub_json(structured);
+        }
+        self.content.iter_mut().for_each(|content| content.scrub(scrubber));
+    }
+
     fn text(text: String) -> Self {
         let content = Content { body: ContentBody::Text(text), annotations: None };
         Self { content: vec![content], structured: None }
@@ -562,6 +615,35 @@ fn within(limit_bytes: usize, result: ToolResult) -> CallOutcome {
 }
 
 impl Content {
+    fn scrub(&mut self, scrubber: &Scrubber) {
+        let bytes = |bytes: &mut Vec<u8>| *bytes = scrubber.scrub_bytes(std::mem::take(bytes));
+        let text = |text: &mut String| strike(text, scrubber);
+        match &mut self.body {
+            ContentBody::Text(content) => text(content),
+            ContentBody::Image(media) | ContentBody::Audio(media) => {
+                bytes(&mut media.data);
+                text(&mut media.mime_type);
+            }
+            ContentBody::Resource(resource) => {
+                text(&mut resource.uri);
+                resource.mime_type.iter_mut().for_each(text);
+                match &mut resource.body {
+                    ResourceBody::Text(content) => text(content),
+                    ResourceBody::Blob(blob) => bytes(blob),
+                }
+            }
+            ContentBody::ResourceLink(link) => {
+                let texts = [&mut link.title, &mut link.description, &mut link.mime_type];
+                texts.into_iter().flatten().for_each(text);
+                text(&mut link.uri);
+                text(&mut link.name);
+            }
+        }
+        if let Some(modified) = self.annotations.as_mut().and_then(|a| a.last_modified.as_mut()) {
+            text(modified);
+        }
+    }
+
     /// The bytes of all its texts and data.
     fn size(&self) -> usize {
         match &self.body {

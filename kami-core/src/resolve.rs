@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lru::LruCache;
 use tokio::sync::OnceCell;
@@ -23,6 +23,7 @@ use crate::name::{PackageId, ToolName};
 use crate::registry::{DataDir, InstalledPackage, Registry, RegistryError};
 use crate::sandbox::{Sandbox, SandboxError, Surroundings, sweep};
 use crate::schema::{Schema, SchemaError};
+use crate::secrets::SecretSource;
 use crate::signing::{SignatureError, SignedArtifact, TrustError, TrustStore, Unsigned};
 
 /// How many packages are kept ready. Each takes some hundred kilobytes.
@@ -354,6 +355,7 @@ struct Latest {
     seen: Instant,
     catalog: Arc<Catalog>,
     trust: Digest,
+    secrets: Option<SystemTime>,
 }
 
 /// A package that is ready, or being made so by whoever came first.
@@ -364,17 +366,23 @@ struct Slot {
 }
 
 /// How a [`Resolver`] runs tools.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HostOptions {
     /// The environment from which granted variables are taken.
     pub environment: BTreeMap<String, String>,
+    /// Opens the secrets; without it, no secret has a value.
+    pub secrets: Option<SecretSource>,
     /// The most calls at once.
     pub concurrency: u32,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { environment: BTreeMap::new(), concurrency: crate::engine::DEFAULT_CONCURRENCY }
+        Self {
+            environment: BTreeMap::new(),
+            secrets: None,
+            concurrency: crate::engine::DEFAULT_CONCURRENCY,
+        }
     }
 }
 
@@ -391,10 +399,12 @@ impl Resolver {
             environment: options.environment,
             scratch: Some(data.scratch_dir()),
             private: Some(data.path().to_owned()),
+            secrets: options.secrets,
             metered: false,
         };
         let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
-        let latest = Latest { seen: Instant::now(), catalog, trust: digest_of_trust(data) };
+        let (trust, secrets) = (digest_of_trust(data), age_of_secrets(data));
+        let latest = Latest { seen: Instant::now(), catalog, trust, secrets };
         sweep(&data.scratch_dir());
         Ok(Self {
             data: data.clone(),
@@ -424,8 +434,11 @@ impl Resolver {
                 latest.catalog = Arc::new(Catalog::new(generation, registry.packages()?));
             }
             let trust = digest_of_trust(&self.data);
-            if std::mem::replace(&mut latest.trust, trust) != trust {
-                // Whoever is not trusted any more must not be found ready.
+            let secrets = age_of_secrets(&self.data);
+            let as_before = (latest.trust, latest.secrets) == (trust, secrets);
+            (latest.trust, latest.secrets) = (trust, secrets);
+            if !as_before {
+                // Whoever is not trusted any more must not be found ready, nor with old secrets.
                 lock(&self.ready).clear();
             }
             latest.seen = Instant::now();
@@ -502,6 +515,11 @@ pub fn verify(
 /// Stands for the set of trusted keys; where it cannot be read, nobody is trusted.
 fn digest_of_trust(data: &DataDir) -> Digest {
     Digest::of(&std::fs::read(data.trust_file()).unwrap_or_default())
+}
+
+/// When the secrets were last changed, if there are any. Their file is replaced as a whole.
+fn age_of_secrets(data: &DataDir) -> Option<SystemTime> {
+    std::fs::metadata(data.secrets_file()).and_then(|found| found.modified()).ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -29,7 +29,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
-    let resolver = host::resolver(settings)?;
+    let resolver = host::resolver(settings, shell)?;
     let catalog = resolver.catalog()?;
     let entry = catalog.find_loosely(&args.name)?;
     let arguments = arguments::read(&args.arguments, entry.definition())?;

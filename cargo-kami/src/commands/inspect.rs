@@ -46,7 +46,7 @@ struct Everything<'a> {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
-    let artifact = find(&args.name, settings)?;
+    let artifact = find(&args.name, settings, shell)?;
     let signers = signing::valid_signers(&artifact);
     if args.wit {
         shell.data(wit(&artifact)?)?;
@@ -68,14 +68,14 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
 }
 
 /// A file wins over an installed tool where it is written as a path.
-fn find(name: &str, settings: &Settings) -> anyhow::Result<Artifact> {
+fn find(name: &str, settings: &Settings, shell: &Shell) -> anyhow::Result<Artifact> {
     if Path::new(name).is_file() {
         return source::read(Path::new(name));
     }
     if name.contains(['/', '\\']) && name.ends_with(".wasm") {
         return Err(Failure::new(Exit::NotFound, format!("there is no file {name}")).into());
     }
-    let catalog = host::resolver(settings)?.catalog()?;
+    let catalog = host::resolver(settings, shell)?.catalog()?;
     let package = &catalog.find_loosely(name)?.package;
     let bytes = settings.data_dir.read_artifact(package.digest)?;
     Artifact::parse(bytes).with_context(|| format!("reading the installed `{}`", package.id()))

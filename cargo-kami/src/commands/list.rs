@@ -37,7 +37,7 @@ struct Line<'a> {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
-    let catalog = host::resolver(settings)?.catalog()?;
+    let catalog = host::resolver(settings, shell)?.catalog()?;
     let trust = TrustStore::load(&settings.data_dir.trust_file())?;
     let filter = args.filter.as_deref().unwrap_or_default().to_lowercase();
     let mut shown = 0;

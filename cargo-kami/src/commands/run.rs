@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::ops::arguments::{self, ArgumentOptions};
 use crate::ops::consent::{self, ConsentOptions};
 use crate::ops::outcome::{self, OutputOptions};
-use crate::ops::{host, source};
+use crate::ops::{host, secrets, source};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -55,6 +55,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         environment: host::environment(),
         scratch: Some(scratch.path().to_owned()),
         private: Some(settings.data_dir.path().to_owned()),
+        secrets: Some(secrets::source(&settings.data_dir, shell)),
         metered: true,
     };
     let tools = {

@@ -28,7 +28,7 @@ pub struct Args {
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     let options = ServerOptions { stats: args.stats, ..ServerOptions::default() };
     host::runtime()?.block_on(async {
-        let resolver = host::resolver(settings)?;
+        let resolver = host::resolver(settings, shell)?;
         let tools = resolver.catalog()?.entries().len();
         shell.status("Serving", format_args!("{tools} tools on stdin and stdout"));
         let interrupted = interruption()?;

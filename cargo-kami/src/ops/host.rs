@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::env_vars;
 use crate::exit::Exit;
+use crate::ops::secrets;
 use crate::settings::Settings;
 use crate::shell::{Shell, printable};
 
@@ -32,8 +33,9 @@ pub fn runtime() -> anyhow::Result<Runtime> {
 ///
 /// # Errors
 /// Where the registry cannot be opened or the engine does not start.
-pub fn resolver(settings: &Settings) -> anyhow::Result<Arc<Resolver>> {
-    let options = HostOptions { environment: environment(), ..HostOptions::default() };
+pub fn resolver(settings: &Settings, shell: &Shell) -> anyhow::Result<Arc<Resolver>> {
+    let secrets = Some(secrets::source(&settings.data_dir, shell));
+    let options = HostOptions { environment: environment(), secrets, ..HostOptions::default() };
     Ok(Arc::new(Resolver::open(&settings.data_dir, options)?))
 }
 
@@ -49,7 +51,7 @@ pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> a
         environment: environment(),
         scratch: Some(settings.data_dir.scratch_dir()),
         private: Some(settings.data_dir.path().to_owned()),
-        metered: false,
+        ..Surroundings::default()
     };
     VerifiedTool::load(&engine, signed, grant.clone(), &surroundings)?;
     Ok(())

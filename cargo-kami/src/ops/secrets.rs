@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use kami_core::registry::DataDir;
 use kami_core::secrets::{
-    KeySource, KeyringEntry, Passphrase, SealingKey, SecretStore, Secrets, StoreKey,
+    KeySource, KeyringEntry, Passphrase, SealingKey, SecretSource, SecretStore, Secrets, StoreKey,
 };
 
 use crate::env_vars;
@@ -47,6 +48,12 @@ pub fn open(data: &DataDir, shell: &Shell) -> anyhow::Result<Secrets> {
         Some(source) => Ok(store.read(&find(&source, data, shell)?)?),
         None => Ok(Secrets::default()),
     }
+}
+
+/// Opens the secrets for whoever loads a tool that may use some.
+pub fn source(data: &DataDir, shell: &Shell) -> SecretSource {
+    let (data, shell) = (data.clone(), shell.clone());
+    Arc::new(move || open(&data, &shell).map_err(Into::into))
 }
 
 /// Changes the secrets that are kept, and gives what keeps their key. No other process changes them

@@ -39,6 +39,9 @@ const RESERVED_HEADERS: &[&str] = &[
 pub struct SecretName(String);
 
 impl SecretName {
+    /// The most characters of a name.
+    pub const MAX_LENGTH: usize = 128;
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -28,6 +28,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::egress::GrantedSecrets;
 use crate::grants::{Denial, DenialRule, Effective, Endpoint, NetAccess, Scheme};
 
 /// The longest that resolving, connecting or waiting for the next byte may take, each. The call's
@@ -83,6 +84,7 @@ pub(crate) struct HttpGate {
     lookups: Arc<Semaphore>,
     /// Requests of this call.
     requests: Arc<Semaphore>,
+    secrets: Arc<GrantedSecrets>,
 }
 
 impl HttpGate {
@@ -90,8 +92,10 @@ impl HttpGate {
         effective: Arc<Effective>,
         denials: Denials,
         lookups: Arc<Semaphore>,
+        secrets: Arc<GrantedSecrets>,
     ) -> Self {
-        Self { effective, denials, lookups, requests: Arc::new(Semaphore::new(MAX_REQUESTS)) }
+        let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
+        Self { effective, denials, lookups, requests, secrets }
     }
 
     /// The endpoint that `request` names, if the grants permit the request.
@@ -133,7 +137,7 @@ fn plain(request: &http::Request<WasiBody>, access: &NetAccess<'_>) -> Result<()
 impl WasiHttpHooks for HttpGate {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<ResponseParts, Error>> + Send> {
@@ -142,6 +146,12 @@ impl WasiHttpHooks for HttpGate {
             Ok(endpoint) => endpoint,
             Err(error) => return Box::new(std::future::ready(Err(error))),
         };
+        let headers = request.headers_mut();
+        if let Err(denial) = self.secrets.inject(&self.effective, &endpoint, headers) {
+            self.denials.push(denial);
+            return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
+        }
+        let secrets = Arc::clone(&self.secrets);
         let effective = Arc::clone(&self.effective);
         let denials = self.denials.clone();
         let timeouts = Timeouts::new(options);
@@ -154,7 +164,8 @@ impl WasiHttpHooks for HttpGate {
             let address = within(timeouts.connect, Error::DnsTimeout, resolved).await?;
             let stream =
                 within(timeouts.connect, Error::ConnectionTimeout, connect(&endpoint, address));
-            exchange(stream.await?, request, timeouts, place).await
+            let (response, driver) = exchange(stream.await?, request, timeouts, place).await?;
+            Ok((secrets.receive(response)?, driver))
         })
     }
 }

@@ -6,6 +6,7 @@
 
 mod bindings;
 mod cpu;
+mod egress;
 mod admission;
 mod http;
 mod limiter;
@@ -14,6 +15,7 @@ mod output;
 mod scratch;
 mod sockets;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +30,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::component::{Abi, Component};
 use crate::engine::{Code, Engine, EngineError, Metering};
 use crate::grants::{Access, Denial, Effective, SCRATCH_PATH};
+use crate::secrets::{Scrubber, SecretSource};
 
 pub(crate) use admission::{Admitted, Refusal};
 pub(crate) use bindings::exports::kami::tool::tools as contract;
@@ -39,6 +42,7 @@ pub use output::Captured;
 pub(crate) use scratch::sweep;
 
 use admission::Admission;
+use egress::GrantedSecrets;
 use http::{Denials, HttpGate};
 use limiter::Limiter;
 use output::Capture;
@@ -66,7 +70,7 @@ const MAX_EVENTS: u32 = 1000;
 const MAX_EVENT_BYTES: usize = 8 << 10;
 
 /// What the host has around a sandbox: plain values, read by whoever embeds this crate.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Surroundings {
     /// The environment from which granted variables are taken.
     pub environment: BTreeMap<String, String>,
@@ -74,6 +78,8 @@ pub struct Surroundings {
     pub scratch: Option<PathBuf>,
     /// The directory that holds keys, registry and native code, and that no mount may touch.
     pub private: Option<PathBuf>,
+    /// Opens the secrets; without it, no secret has a value.
+    pub secrets: Option<SecretSource>,
     /// Whether the instructions of every call are counted, also where none are limited.
     pub metered: bool,
 }
@@ -93,6 +99,9 @@ pub enum SandboxError {
     /// The scratch directory cannot be made.
     #[error("cannot make a scratch directory")]
     Scratch(#[source] std::io::Error),
+    /// The secrets that the tool may use cannot be opened.
+    #[error("cannot open the secrets")]
+    Secrets(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store cannot be set up.
     #[error("cannot set up the sandbox")]
     Store(#[source] wasmtime::Error),
@@ -153,6 +162,22 @@ pub enum GuestEvent {
     ListChanged(Listing),
 }
 
+impl GuestEvent {
+    fn scrubbed(self, scrubber: &Scrubber) -> Self {
+        let scrub = |text: String| match scrubber.scrub_str(&text) {
+            Cow::Owned(scrubbed) => scrubbed,
+            Cow::Borrowed(_) => text,
+        };
+        match self {
+            Self::Log { level, message } => Self::Log { level, message: scrub(message) },
+            Self::Progress { progress, total, message } => {
+                Self::Progress { progress, total, message: message.map(scrub) }
+            }
+            Self::ListChanged(listing) => Self::ListChanged(listing),
+        }
+    }
+}
+
 /// Takes what guests tell while they run.
 pub trait EventSink: Send + Sync {
     /// Takes one event, without blocking: it is called on the guest's own thread.
@@ -175,6 +200,7 @@ pub struct Sandbox {
     private: Option<PathBuf>,
     lookups: Arc<Semaphore>,
     admission: Admission,
+    secrets: Arc<GrantedSecrets>,
 }
 
 /// A linked component of either contract.
@@ -207,12 +233,14 @@ impl Sandbox {
             Abi::V0_1 => v0_1::KamiToolPre::new(linked).map(Entry::V0_1),
             Abi::V0_2 => ToolPre::new(linked).map(Entry::V0_2),
         };
+        let secrets = granted_secrets(&effective, surroundings)?;
         let variables = effective
             .env()
             .filter_map(|name| {
                 let value = surroundings.environment.get(name.as_str())?;
                 Some((name.to_string(), value.clone()))
             })
+            .chain(secrets.variables(&effective))
             .collect();
         Ok(Self {
             engine: engine.clone(),
@@ -223,6 +251,7 @@ impl Sandbox {
             private: surroundings.private.clone(),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             admission: Admission::new(&effective.limits()),
+            secrets: Arc::new(secrets),
             effective: Arc::new(effective),
         })
     }
@@ -230,6 +259,11 @@ impl Sandbox {
     /// What the component may do here.
     pub fn effective(&self) -> &Effective {
         &self.effective
+    }
+
+    /// Finds the secrets that the component may use in what comes out of it.
+    pub(crate) fn scrubber(&self) -> &Scrubber {
+        self.secrets.scrubber()
     }
 
     /// Waits for a place to run a call in: one of the package's own, and then one of all.
@@ -285,10 +319,12 @@ impl Sandbox {
                 Arc::clone(&self.effective),
                 denials.clone(),
                 Arc::clone(&self.lookups),
+                Arc::clone(&self.secrets),
             ),
             sockets,
             limiter: Limiter::new(limits.memory_bytes()),
             events,
+            secrets: Arc::clone(&self.secrets),
             events_left: MAX_EVENTS,
             log_bytes_left: log_bytes,
             events_dropped: 0,
@@ -322,6 +358,19 @@ impl Sandbox {
         let tank = self.effective.limits().fuel().unwrap_or(u64::MAX);
         store.get_fuel().ok().map(|left| tank.saturating_sub(left))
     }
+}
+
+/// The secrets are opened only for a component that may use one.
+fn granted_secrets(
+    effective: &Effective,
+    surroundings: &Surroundings,
+) -> Result<GrantedSecrets, SandboxError> {
+    let Some(open) = surroundings.secrets.as_ref().filter(|_| effective.secrets().next().is_some())
+    else {
+        return Ok(GrantedSecrets::default());
+    };
+    let secrets = open().map_err(SandboxError::Secrets)?;
+    GrantedSecrets::pick(effective, &secrets).map_err(|error| SandboxError::Secrets(error.into()))
 }
 
 /// Links everything that a component may import. What an import may then do is the store's matter.
@@ -361,6 +410,7 @@ pub(crate) struct State {
     sockets: SocketGate,
     limiter: Limiter,
     events: Arc<dyn EventSink>,
+    secrets: Arc<GrantedSecrets>,
     events_left: u32,
     /// Bytes of log lines that are still passed on.
     log_bytes_left: usize,
@@ -413,7 +463,7 @@ impl State {
         match (self.events_left.checked_sub(1), self.log_bytes_left.checked_sub(bytes)) {
             (Some(events), Some(bytes)) => {
                 (self.events_left, self.log_bytes_left) = (events, bytes);
-                self.events.event(event);
+                self.events.event(event.scrubbed(self.secrets.scrubber()));
             }
             _ => self.events_dropped += 1,
         }

@@ -6,7 +6,6 @@
 //! comes out are [`Secrets`]: names and [`SecretValue`]s, which are wiped when dropped and never
 //! shown. A [`Scrubber`] made of some values finds them in text, in every usual form.
 
-mod name;
 mod value;
 mod encodings;
 mod scrubber;
@@ -14,9 +13,18 @@ mod seal;
 mod set;
 mod store;
 
-pub use name::{SecretName, SecretNameError};
+pub use crate::grants::SecretName;
 pub use scrubber::{ScrubStream, Scrubber, TooMuchToScrub};
 pub use seal::{KeyFormatError, KeySource, KeyringEntry, Passphrase, SealingKey, StoreKey};
 pub use set::{Secret, Secrets, TooManySecrets};
 pub use store::{LockedStore, SecretStore, SecretStoreError};
 pub use value::{SecretValue, SecretValueError};
+
+use std::error::Error;
+use std::sync::Arc;
+
+/// Opens the secrets, whenever a tool is loaded that may use some.
+///
+/// Whoever embeds this crate knows where the key is. It is called off the async threads.
+pub type SecretSource =
+    Arc<dyn Fn() -> Result<Secrets, Box<dyn Error + Send + Sync>> + Send + Sync>;

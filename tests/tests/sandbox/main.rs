@@ -13,6 +13,7 @@ mod output;
 mod leaks;
 mod files;
 mod net;
+mod egress;
 mod replies;
 mod legacy;
 mod serve;

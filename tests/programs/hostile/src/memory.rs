@@ -63,3 +63,22 @@ fn fresh_memory() -> &'static mut [u64] {
 fn is_anywhere(_: u64) -> bool {
     unreachable!("this is a guest")
 }
+
+/// Whether memory holds the bytes of which these are the complements.
+#[cfg(target_family = "wasm")]
+pub fn holds_complement_of(complement: &[u8]) -> bool {
+    let end = core::arch::wasm32::memory_size::<0>() * (64 << 10);
+    let matches = |at: usize| {
+        complement.iter().enumerate().all(|(offset, byte)| {
+            // SAFETY: the address is below the size of the memory, and not null.
+            let found = unsafe { ((at + offset) as *const u8).read_volatile() };
+            found == !byte
+        })
+    };
+    (8..end - complement.len()).any(matches)
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub fn holds_complement_of(_: &[u8]) -> bool {
+    unreachable!("this is a guest")
+}
