@@ -13,7 +13,7 @@ pub const DATA_DIR: Variable = Variable {
 
 pub const SECRETS_PASSPHRASE: Variable = Variable {
     name: "KAMI_SECRETS_PASSPHRASE",
-    doc: "The passphrase of the store of secrets, where nobody is to be asked for it",
+    doc: "The passphrase of the secrets, where nobody is to be asked for it",
 };
 
 pub const LOG: Variable = Variable {

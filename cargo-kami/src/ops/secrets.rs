@@ -146,7 +146,7 @@ impl Ready {
             Self::KeyFile => key_file(&data.secrets_key_file()),
             Self::Any => new_keyring_key().or_else(|error| {
                 let file = data.secrets_key_file();
-                shell.note(format_args!("{error:#}, so {} has it", file.display()));
+                shell.note(format_args!("{error}, so {} has it", file.display()));
                 key_file(&file)
             }),
         }

@@ -4,7 +4,6 @@
 //! values are looked for in one pass, also where they overlap or lie across the parts of a stream.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -39,9 +38,10 @@ pub struct TooMuchToScrub {
 }
 
 impl Scrubber {
-    /// The most bytes that all values may have together. A byte costs about a kilobyte of memory at
-    /// worst, as each is part of many forms.
-    pub const MAX_BYTES: usize = 64 * 1024;
+    /// The most bytes that all values may have together: two of the longest. Each byte is part of
+    /// many forms, and so costs about 300 bytes of memory in a token of letters and digits, and four
+    /// kilobytes where nearly every character has to be encoded.
+    pub const MAX_BYTES: usize = 2 * SecretValue::MAX_BYTES;
 
     /// Prepares to look for `values`.
     ///
@@ -204,8 +204,9 @@ impl fmt::Debug for ScrubStream {
 struct Needles {
     automaton: NFA,
     start: StateID,
-    /// How long the beginning of a form is that each state stands for.
-    depths: HashMap<StateID, usize>,
+    /// How long the beginning of a form is that each state stands for, in the order of states. It is
+    /// asked once for each part of a stream, so it may be slow, and small.
+    depths: Vec<(StateID, u32)>,
 }
 
 impl Needles {
@@ -215,14 +216,17 @@ impl Needles {
         let patterns = forms.iter().map(|form| form.as_slice());
         let automaton = NFA::builder().match_kind(MatchKind::Standard).build(patterns).ok()?;
         let start = automaton.start_state(Anchored::No).ok()?;
-        let mut depths = HashMap::from([(start, 0)]);
+        let mut depths = vec![(start, 0)];
         for form in &forms {
             let mut state = start;
-            for (at, byte) in form.iter().enumerate() {
+            depths.extend((1..).zip(form.iter()).map(|(depth, byte)| {
                 state = automaton.next_state(Anchored::No, state, *byte);
-                depths.insert(state, at + 1);
-            }
+                (state, depth)
+            }));
         }
+        // Forms that begin alike share states.
+        depths.sort_unstable();
+        depths.dedup();
         Some(Self { automaton, start, depths })
     }
 
@@ -263,6 +267,12 @@ impl Needles {
         }
     }
 
+    /// How many of the last bytes may begin a form, after which `state` was reached.
+    fn depth(&self, state: StateID) -> usize {
+        let found = self.depths.binary_search_by_key(&state, |(state, _)| *state);
+        found.map_or(0, |at| self.depths[at].1 as usize)
+    }
+
     /// The length of the longest form that ends in `state`.
     fn longest(&self, state: StateID) -> usize {
         let ending = 0..self.automaton.match_len(state);
@@ -281,8 +291,7 @@ struct Walk {
 impl Walk {
     /// How many of `length` bytes no later byte can change.
     fn settled(&self, needles: &Needles, length: usize) -> usize {
-        let depth = needles.depths.get(&self.state).copied().unwrap_or(0);
-        let open = length.saturating_sub(depth);
+        let open = length.saturating_sub(needles.depth(self.state));
         if self.struck.contains(&open) { self.struck.end } else { open }
     }
 
