@@ -11,6 +11,11 @@ pub const DATA_DIR: Variable = Variable {
     doc: "Where installed tools, grants and keys are kept [default: ~/.kami]",
 };
 
+pub const KEY_PASSPHRASE: Variable = Variable {
+    name: "KAMI_KEY_PASSPHRASE",
+    doc: "The passphrase of secret keys, where nobody is to be asked for it",
+};
+
 pub const LOG: Variable = Variable {
     name: "KAMI_LOG",
     doc: "What is logged to stderr, such as `debug` or `kami_core=trace,rmcp=warn`",
@@ -41,6 +46,7 @@ pub const NO_COLOR: Variable =
 
 pub const ALL: &[Variable] = &[
     DATA_DIR,
+    KEY_PASSPHRASE,
     LOG,
     RUST_LOG,
     CARGO,

@@ -176,6 +176,25 @@ impl Shell {
         Ok(Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
     }
 
+    /// Asks for what nobody may read over a shoulder; `None` if there is nobody to ask.
+    ///
+    /// # Errors
+    /// Where the answer cannot be read.
+    pub fn hidden(&self, prompt: impl Display) -> io::Result<Option<String>> {
+        if !self.interactive() {
+            return Ok(None);
+        }
+        let mut stderr = io::stderr().lock();
+        write!(stderr, "{} ", self.paint(NOTE, &prompt.to_string()))?;
+        stderr.flush()?;
+        let silent = rpassword::ConfigBuilder::new().output_discard();
+        // What is asked here is answered here, and not at another terminal of this process.
+        let silent = if cfg!(unix) { silent.input_file_path("/dev/stdin") } else { silent };
+        let answer = rpassword::read_password_with_config(silent.build())?;
+        writeln!(stderr)?;
+        Ok(Some(answer))
+    }
+
     /// Whether stdout is a terminal, which foreign text could drive.
     pub fn shows_data(&self) -> bool {
         io::stdout().is_terminal()

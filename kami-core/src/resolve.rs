@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use lru::LruCache;
 use tokio::sync::OnceCell;
@@ -61,7 +61,7 @@ pub enum ResolveError {
     /// The registry describes the package otherwise than the package does itself.
     #[error("the registry's record of `{0}` was changed: it differs from the signed manifest")]
     Record(PackageId),
-    /// The signature is missing, wrong, or by a key that is not trusted any more.
+    /// The signature is missing, wrong, or by a key that is not trusted for the package any more.
     #[error("`{package}` is refused")]
     Signature {
         /// Whose signature.
@@ -345,6 +345,7 @@ pub struct Resolver {
     registry: Mutex<Registry>,
     engine: Engine,
     surroundings: Surroundings,
+    clock: fn() -> SystemTime,
     latest: Mutex<Latest>,
     ready: Mutex<LruCache<PackageId, Arc<Slot>>>,
 }
@@ -353,7 +354,34 @@ pub struct Resolver {
 struct Latest {
     seen: Instant,
     catalog: Arc<Catalog>,
-    trust: Digest,
+    trust: TrustState,
+}
+
+/// Stands for the set of keys that are trusted at some moment.
+struct TrustState {
+    /// Of the trust store's file.
+    digest: Digest,
+    /// When the next key ceases to be trusted although the file stays as it is.
+    expiry: Option<SystemTime>,
+}
+
+impl TrustState {
+    /// Where the file cannot be read, nobody is trusted.
+    fn read(data: &DataDir, now: SystemTime) -> Self {
+        let digest = Self::digest(data);
+        let store = TrustStore::load(&data.trust_file());
+        let expiry = store.ok().and_then(|store| store.next_expiry(now));
+        Self { digest, expiry }
+    }
+
+    /// Whether the same keys are still trusted, for the price of one small file.
+    fn holds(&self, data: &DataDir, now: SystemTime) -> bool {
+        self.expiry.is_none_or(|expiry| now < expiry) && self.digest == Self::digest(data)
+    }
+
+    fn digest(data: &DataDir) -> Digest {
+        Digest::of(&std::fs::read(data.trust_file()).unwrap_or_default())
+    }
 }
 
 /// A package that is ready, or being made so by whoever came first.
@@ -370,11 +398,17 @@ pub struct HostOptions {
     pub environment: BTreeMap<String, String>,
     /// The most calls at once.
     pub concurrency: u32,
+    /// Tells the time by which keys expire.
+    pub clock: fn() -> SystemTime,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { environment: BTreeMap::new(), concurrency: crate::engine::DEFAULT_CONCURRENCY }
+        Self {
+            environment: BTreeMap::new(),
+            concurrency: crate::engine::DEFAULT_CONCURRENCY,
+            clock: SystemTime::now,
+        }
     }
 }
 
@@ -393,13 +427,15 @@ impl Resolver {
             private: Some(data.path().to_owned()),
         };
         let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
-        let latest = Latest { seen: Instant::now(), catalog, trust: digest_of_trust(data) };
+        let trust = TrustState::read(data, (options.clock)());
+        let latest = Latest { seen: Instant::now(), catalog, trust };
         sweep(&data.scratch_dir());
         Ok(Self {
             data: data.clone(),
             registry: Mutex::new(registry),
             engine,
             surroundings,
+            clock: options.clock,
             latest: Mutex::new(latest),
             ready: Mutex::new(LruCache::new(READY_PACKAGES)),
         })
@@ -422,8 +458,9 @@ impl Resolver {
             if generation != latest.catalog.generation {
                 latest.catalog = Arc::new(Catalog::new(generation, registry.packages()?));
             }
-            let trust = digest_of_trust(&self.data);
-            if std::mem::replace(&mut latest.trust, trust) != trust {
+            let now = (self.clock)();
+            if !latest.trust.holds(&self.data, now) {
+                latest.trust = TrustState::read(&self.data, now);
                 // Whoever is not trusted any more must not be found ready.
                 lock(&self.ready).clear();
             }
@@ -469,21 +506,23 @@ impl Resolver {
         let engine = self.engine.clone();
         let surroundings = self.surroundings.clone();
         let data = self.data.clone();
+        let now = (self.clock)();
         let load = move || {
             let bytes = data.read_artifact(package.digest)?;
             let trust = TrustStore::load(&data.trust_file())?;
-            let signed = verify(bytes, &package, &trust)?;
+            let signed = verify(bytes, &package, &trust, now)?;
             VerifiedTool::load(&engine, &signed, package.grant.clone(), &surroundings)
         };
         tokio::task::spawn_blocking(load).await.unwrap_or(Err(ResolveError::Interrupted))
     }
 }
 
-/// Checks that `bytes` are what was installed as `package` and may still be run.
+/// Checks that `bytes` are what was installed as `package` and may still be run at `now`.
 pub fn verify(
     bytes: Vec<u8>,
     package: &InstalledPackage,
     trust: &TrustStore,
+    now: SystemTime,
 ) -> Result<SignedArtifact, ResolveError> {
     let id = &package.manifest.package.id;
     let artifact = match Artifact::parse(bytes) {
@@ -494,13 +533,8 @@ pub fn verify(
         return Err(ResolveError::Record(id.clone()));
     }
     let unsigned = if package.signer.is_none() { Unsigned::Allow } else { Unsigned::Refuse };
-    SignedArtifact::verify(artifact, trust, unsigned)
+    SignedArtifact::verify(artifact, trust, unsigned, now)
         .map_err(|source| ResolveError::Signature { package: id.clone(), source })
-}
-
-/// Stands for the set of trusted keys; where it cannot be read, nobody is trusted.
-fn digest_of_trust(data: &DataDir) -> Digest {
-    Digest::of(&std::fs::read(data.trust_file()).unwrap_or_default())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
