@@ -185,7 +185,7 @@ impl Shell {
             return Ok(None);
         }
         let mut stderr = io::stderr().lock();
-        write!(stderr, "{} ", self.paint(NOTE, &prompt.to_string()))?;
+        write!(stderr, "{} (not shown): ", self.paint(NOTE, &prompt.to_string()))?;
         stderr.flush()?;
         let silent = rpassword::ConfigBuilder::new().output_discard();
         // What is asked here is answered here, and not at another terminal of this process.

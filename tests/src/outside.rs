@@ -116,7 +116,8 @@ impl Outside {
                     panic!("nothing more happens after\n{}", String::from_utf8_lossy(&shown))
                 }
             }
-            if shown[answered..].windows(QUESTION.len()).any(|text| text == QUESTION) {
+            let asks = |end: &&[u8]| shown[answered..].windows(end.len()).any(|text| text == *end);
+            if QUESTIONS.iter().any(asks) {
                 answered = shown.len();
                 writeln!(terminal, "{answer}").expect("the terminal takes the answer");
             }
@@ -149,8 +150,8 @@ impl Default for Outside {
     }
 }
 
-/// How every question ends.
-const QUESTION: &[u8] = b"[y/N] ";
+/// How every question ends, and every prompt for what is not to be seen.
+const QUESTIONS: [&[u8]; 2] = [b"[y/N] ", b"(not shown): "];
 
 /// What came of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,8 @@ use crate::shell::Shell;
 /// machine it is trusted at once.
 ///
 /// A key that rotates another one follows it: a statement, signed by both, is printed instead, and
-/// kept beside the key. Who trusts the old key takes it with `cargo kami trust rotate`.
+/// kept beside the key. Who trusts the old key takes it with `cargo kami trust rotate`. Where the
+/// old key has a passphrase, the new one gets one too; a file or variable then is for both.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -54,7 +55,9 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     // The old key is opened first: without it, nothing is made.
     let old = args.rotates.as_ref().map(|old| keys::read(data, old, &args.source, shell));
     let old = old.transpose()?;
-    let protected = args.passphrase || args.source.names_file();
+    let was_protected = args.rotates.as_ref().map(|old| keys::is_protected(data, old));
+    let was_protected = was_protected.transpose()?.unwrap_or_default();
+    let protected = args.passphrase || args.source.names_file() || was_protected;
     let passphrase = protected.then(|| args.source.choose(&args.name, shell)).transpose()?;
     let (public, rotation) = match &old {
         Some(old) => {

@@ -152,21 +152,33 @@ pub fn read(
     options: &PassphraseOptions,
     shell: &Shell,
 ) -> anyhow::Result<SecretKey> {
-    let path = path(data, name)?;
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("there is no key called `{name}`: {} is missing", path.display());
-            return Err(Failure::new(Exit::NotFound, message)
-                .help(format!("make one: cargo kami keygen --name {name}"))
-                .into());
-        }
-        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
-    };
+    let text = read_text(data, name)?;
     let key = if SecretKey::is_encrypted(&text) {
         SecretKey::from_encrypted_pem(&text, &options.tell(name, shell)?)
     } else {
         SecretKey::from_pem(&text)
     };
-    key.with_context(|| format!("reading {}", path.display()))
+    key.with_context(|| format!("reading the key `{name}`"))
+}
+
+/// Whether the key called `name` has a passphrase.
+///
+/// # Errors
+/// Where there is none, or it cannot be read.
+pub fn is_protected(data: &DataDir, name: &str) -> anyhow::Result<bool> {
+    Ok(SecretKey::is_encrypted(&read_text(data, name)?))
+}
+
+fn read_text(data: &DataDir, name: &str) -> anyhow::Result<String> {
+    let path = path(data, name)?;
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!("there is no key called `{name}`: {} is missing", path.display());
+            Err(Failure::new(Exit::NotFound, message)
+                .help(format!("make one: cargo kami keygen --name {name}"))
+                .into())
+        }
+        Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+    }
 }

@@ -36,8 +36,8 @@ impl PassphraseOptions {
         if let Some(given) = self.given()? {
             return Ok(given);
         }
-        let chosen = ask(&format!("Passphrase for the new key `{name}`:"), name, shell)?;
-        if ask("The same again:", name, shell)? == chosen {
+        let chosen = ask(&format!("Passphrase for the new key `{name}`"), name, shell)?;
+        if ask("The same again", name, shell)? == chosen {
             Ok(chosen)
         } else {
             let message = "the two passphrases differ; nothing was changed";
@@ -52,7 +52,7 @@ impl PassphraseOptions {
     pub fn tell(&self, name: &str, shell: &Shell) -> anyhow::Result<Passphrase> {
         match self.given()? {
             Some(given) => Ok(given),
-            None => ask(&format!("Passphrase of the key `{name}`:"), name, shell),
+            None => ask(&format!("Passphrase of the key `{name}`"), name, shell),
         }
     }
 

@@ -74,9 +74,12 @@ pub fn verify(
 
 /// What to do about signatures that do not hold, as commands where there are some.
 fn advice(error: &SignatureError, maker: &IdPrefix, place: &str) -> String {
-    let again = |key: &TrustedKey, more: &str| {
-        let scope: String = key.scope.iter().map(|prefix| format!(" --scope {prefix}")).collect();
-        format!("cargo kami trust add {} --label NAME{scope}{more}", key.public)
+    // The terms are replaced as a whole, so the command repeats those that stay.
+    let again = |key: &TrustedKey, more: Option<&IdPrefix>, expires: Option<String>| {
+        let scope = key.scope.iter().chain(more).map(|prefix| format!(" --scope {prefix}"));
+        let scope: String = scope.collect();
+        let expires = expires.map(|date| format!(" --expires {date}")).unwrap_or_default();
+        format!("cargo kami trust add {} --label NAME{scope}{expires}", key.public)
     };
     match error {
         SignatureError::Unsigned => format!(
@@ -95,12 +98,12 @@ fn advice(error: &SignatureError, maker: &IdPrefix, place: &str) -> String {
         }
         SignatureError::OutOfScope { key, .. } => format!(
             "if its maker told you so by another way, widen what the key may sign:\n  {}",
-            again(key, &format!(" --scope {maker}"))
+            again(key, Some(maker), key.expires.map(|date| date.to_string()))
         ),
         SignatureError::Expired { key, .. } => format!(
             "if its maker still uses the key, trust it for longer:\n  {}\n\
              if its maker has another one, ask for their statement: cargo kami trust rotate FILE",
-            again(key, " --expires YYYY-MM-DD")
+            again(key, None, Some("YYYY-MM-DD".to_owned()))
         ),
         SignatureError::Revoked(_) => {
             "cargo kami trust list shows why; don't run this file".to_owned()

@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::SystemTime;
@@ -34,6 +34,12 @@ use serde::{Deserialize, Serialize};
 use super::{Date, PublicKey, Rotation, RotationError, SignatureError};
 use crate::atomic_file;
 use crate::name::{IdPrefix, PackageId};
+
+/// The largest file that is read, in bytes: room for some ten thousand keys.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// The longest reason that is taken over from another's list, in characters.
+const MAX_REASON: usize = 200;
 
 /// A public key with the terms on which it is trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,12 +216,11 @@ impl TrustStore {
     /// # Errors
     /// Where the file is there but cannot be read or is not valid.
     pub fn load(path: &Path) -> Result<Self, TrustError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(TrustError::Io { path: path.into(), source }),
-        };
-        Self::parse(&text, path)
+        match read(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(TrustError::Io { path: path.into(), source }),
+        }
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, TrustError> {
@@ -316,9 +321,17 @@ impl TrustStore {
 
     /// Revokes what `other` revokes, and trusts nobody whom it trusts; gives the keys that were
     /// not revoked before.
+    ///
+    /// # Security
+    /// `other` may be a stranger's list. It can only take trust away, and its reasons are made to
+    /// fit on one line.
     pub fn revoke_all(&mut self, other: Self) -> Vec<RevokedKey> {
         let is_new = |key: &RevokedKey| !self.revoked.contains_key(&key.public);
-        let new: Vec<_> = other.revoked.into_values().filter(is_new).collect();
+        let on_one_line = |key: RevokedKey| {
+            let reason = key.reason.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect();
+            RevokedKey { reason, ..key }
+        };
+        let new: Vec<_> = other.revoked.into_values().filter(is_new).map(on_one_line).collect();
         self.revoked.extend(new.iter().map(|key| (key.public, key.clone())));
         new
     }
@@ -407,4 +420,14 @@ impl TrustStore {
     pub fn revoked(&self) -> impl Iterator<Item = &RevokedKey> {
         self.revoked.values()
     }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let length = File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if length as u64 > MAX_BYTES {
+        let message = format!("the file has more than {MAX_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(text)
 }
