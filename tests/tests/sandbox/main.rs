@@ -17,5 +17,6 @@ mod replies;
 mod legacy;
 mod serve;
 mod artifacts;
+mod trust;
 mod registry;
 mod not_artifacts;
