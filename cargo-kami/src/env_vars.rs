@@ -16,6 +16,11 @@ pub const SECRETS_PASSPHRASE: Variable = Variable {
     doc: "The passphrase of the secrets, where nobody is to be asked for it",
 };
 
+pub const KEY_PASSPHRASE: Variable = Variable {
+    name: "KAMI_KEY_PASSPHRASE",
+    doc: "The passphrase of secret keys, where nobody is to be asked for it",
+};
+
 pub const LOG: Variable = Variable {
     name: "KAMI_LOG",
     doc: "What is logged to stderr, such as `debug` or `kami_core=trace,rmcp=warn`",
@@ -47,6 +52,7 @@ pub const NO_COLOR: Variable =
 pub const ALL: &[Variable] = &[
     DATA_DIR,
     SECRETS_PASSPHRASE,
+    KEY_PASSPHRASE,
     LOG,
     RUST_LOG,
     CARGO,
@@ -58,7 +64,7 @@ pub const ALL: &[Variable] = &[
 ];
 
 /// What is this program's alone, and granted to no tool by whatever name.
-pub const PRIVATE: &[Variable] = &[SECRETS_PASSPHRASE];
+pub const PRIVATE: &[Variable] = &[SECRETS_PASSPHRASE, KEY_PASSPHRASE];
 
 impl Variable {
     /// The value, unless it is unset or empty.

@@ -11,7 +11,7 @@ use kami_core::manifest::source::SourceError;
 use kami_core::registry::RegistryError;
 use kami_core::resolve::ResolveError;
 use kami_core::secrets::SecretStoreError;
-use kami_core::signing::SignatureError;
+use kami_core::signing::{RotationError, SignatureError};
 
 use crate::diagnostic::InvalidManifests;
 
@@ -68,7 +68,7 @@ impl fmt::Display for Exit {
             Self::Artifact => "the file is not what was expected, or cannot become an artifact",
             Self::Check => "`check` found mistakes",
             Self::Signature => {
-                "unsigned, changed after signing, or signed by a key that is not trusted"
+                "unsigned, changed after signing, or signed by a key that is not trusted for it"
             }
             Self::Refused => "consent was not given",
             Self::NotFound => "nothing of that name",
@@ -113,7 +113,7 @@ impl Exit {
         if cause.is::<ComponentError>() || cause.is::<ManifestError>() {
             return Some(Self::Artifact);
         }
-        if cause.is::<SignatureError>() {
+        if cause.is::<SignatureError>() || cause.is::<RotationError>() {
             return Some(Self::Signature);
         }
         if cause.is::<SecretStoreError>() {
@@ -133,7 +133,8 @@ impl Exit {
 
     fn of_registry(error: &RegistryError) -> Self {
         match error {
-            RegistryError::NotInstalled(_) => Self::NotFound,
+            RegistryError::NotInstalled(_) | RegistryError::NotPinned(_) => Self::NotFound,
+            RegistryError::Pinned { .. } => Self::Signature,
             _ => Self::Registry,
         }
     }

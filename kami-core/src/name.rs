@@ -118,6 +118,42 @@ impl FromStr for PackageId {
     }
 }
 
+/// What the ids of one maker's packages begin with, at the border of a label: `dev.example` covers
+/// itself and `dev.example.fetch`, but not `dev.examples`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct IdPrefix(String);
+
+impl IdPrefix {
+    /// That of the maker of `id`: the id without its last label, or all of it where it has two,
+    /// since a top-level domain is nobody's.
+    pub fn of(id: &PackageId) -> Self {
+        match id.0.rsplit_once('.') {
+            Some((maker, _)) if maker.contains('.') => Self(maker.to_owned()),
+            _ => Self(id.0.clone()),
+        }
+    }
+
+    /// The prefix as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `id` is the prefix, or below it.
+    pub fn covers(&self, id: &PackageId) -> bool {
+        let rest = id.0.strip_prefix(&self.0);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+}
+
+impl FromStr for IdPrefix {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        text.parse::<PackageId>().map(|id| Self(id.0))
+    }
+}
+
 macro_rules! text_conversions {
     ($name:ty) => {
         impl fmt::Display for $name {
@@ -144,6 +180,7 @@ macro_rules! text_conversions {
 
 text_conversions!(ToolName);
 text_conversions!(PackageId);
+text_conversions!(IdPrefix);
 
 #[cfg(test)]
 mod tests {
@@ -169,6 +206,33 @@ mod tests {
             assert!(bad.parse::<PackageId>().is_err(), "{bad:?}");
         }
         assert_eq!("dev.example.fetch".parse::<PackageId>().unwrap().short(), "fetch");
+    }
+
+    #[test]
+    fn prefixes_end_at_labels() {
+        let id = |text: &str| text.parse::<PackageId>().unwrap();
+        let prefix = "dev.example".parse::<IdPrefix>().unwrap();
+        for (text, covered) in [
+            ("dev.example", true),
+            ("dev.example.fetch", true),
+            ("dev.example.deep.fetch", true),
+            ("dev.examples.fetch", false),
+            ("dev.example-x", false),
+            ("dev.other", false),
+            ("com.dev.example", false),
+        ] {
+            assert_eq!(prefix.covers(&id(text)), covered, "{text}");
+        }
+        for (text, maker) in [
+            ("dev.example", "dev.example"),
+            ("dev.example.fetch", "dev.example"),
+            ("io.github.user.fetch", "io.github.user"),
+        ] {
+            assert_eq!(IdPrefix::of(&id(text)).as_str(), maker);
+        }
+        for bad in ["", "dev", "dev.", "*.example", "dev.example.*"] {
+            assert!(bad.parse::<IdPrefix>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub enum ResolveError {
     /// The registry describes the package otherwise than the package does itself.
     #[error("the registry's record of `{0}` was changed: it differs from the signed manifest")]
     Record(PackageId),
-    /// The signature is missing, wrong, or by a key that is not trusted any more.
+    /// The signature is missing, wrong, or by a key that is not trusted for the package any more.
     #[error("`{package}` is refused")]
     Signature {
         /// Whose signature.
@@ -346,6 +346,7 @@ pub struct Resolver {
     registry: Mutex<Registry>,
     engine: Engine,
     surroundings: Surroundings,
+    clock: fn() -> SystemTime,
     latest: Mutex<Latest>,
     ready: Mutex<LruCache<PackageId, Arc<Slot>>>,
 }
@@ -354,8 +355,35 @@ pub struct Resolver {
 struct Latest {
     seen: Instant,
     catalog: Arc<Catalog>,
-    trust: Digest,
+    trust: TrustState,
     secrets: Option<SystemTime>,
+}
+
+/// Stands for the set of keys that are trusted at some moment.
+struct TrustState {
+    /// Of the trust store's file.
+    digest: Digest,
+    /// When the next key ceases to be trusted although the file stays as it is.
+    expiry: Option<SystemTime>,
+}
+
+impl TrustState {
+    /// Where the file cannot be read, nobody is trusted.
+    fn read(data: &DataDir, now: SystemTime) -> Self {
+        let digest = Self::digest(data);
+        let store = TrustStore::load(&data.trust_file());
+        let expiry = store.ok().and_then(|store| store.next_expiry(now));
+        Self { digest, expiry }
+    }
+
+    /// Whether the same keys are still trusted, for the price of one small file.
+    fn holds(&self, data: &DataDir, now: SystemTime) -> bool {
+        self.expiry.is_none_or(|expiry| now < expiry) && self.digest == Self::digest(data)
+    }
+
+    fn digest(data: &DataDir) -> Digest {
+        Digest::of(&std::fs::read(data.trust_file()).unwrap_or_default())
+    }
 }
 
 /// A package that is ready, or being made so by whoever came first.
@@ -374,6 +402,8 @@ pub struct HostOptions {
     pub secrets: Option<SecretSource>,
     /// The most calls at once.
     pub concurrency: u32,
+    /// Tells the time by which keys expire.
+    pub clock: fn() -> SystemTime,
 }
 
 impl Default for HostOptions {
@@ -382,6 +412,7 @@ impl Default for HostOptions {
             environment: BTreeMap::new(),
             secrets: None,
             concurrency: crate::engine::DEFAULT_CONCURRENCY,
+            clock: SystemTime::now,
         }
     }
 }
@@ -403,7 +434,8 @@ impl Resolver {
             metered: false,
         };
         let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
-        let (trust, secrets) = (digest_of_trust(data), age_of_secrets(data));
+        let trust = TrustState::read(data, (options.clock)());
+        let secrets = age_of_secrets(data);
         let latest = Latest { seen: Instant::now(), catalog, trust, secrets };
         sweep(&data.scratch_dir());
         Ok(Self {
@@ -411,6 +443,7 @@ impl Resolver {
             registry: Mutex::new(registry),
             engine,
             surroundings,
+            clock: options.clock,
             latest: Mutex::new(latest),
             ready: Mutex::new(LruCache::new(READY_PACKAGES)),
         })
@@ -433,11 +466,11 @@ impl Resolver {
             if generation != latest.catalog.generation {
                 latest.catalog = Arc::new(Catalog::new(generation, registry.packages()?));
             }
-            let trust = digest_of_trust(&self.data);
+            let now = (self.clock)();
             let secrets = age_of_secrets(&self.data);
-            let as_before = (latest.trust, latest.secrets) == (trust, secrets);
-            (latest.trust, latest.secrets) = (trust, secrets);
-            if !as_before {
+            if !latest.trust.holds(&self.data, now) || latest.secrets != secrets {
+                latest.trust = TrustState::read(&self.data, now);
+                latest.secrets = secrets;
                 // Whoever is not trusted any more must not be found ready, nor with old secrets.
                 lock(&self.ready).clear();
             }
@@ -483,21 +516,23 @@ impl Resolver {
         let engine = self.engine.clone();
         let surroundings = self.surroundings.clone();
         let data = self.data.clone();
+        let now = (self.clock)();
         let load = move || {
             let bytes = data.read_artifact(package.digest)?;
             let trust = TrustStore::load(&data.trust_file())?;
-            let signed = verify(bytes, &package, &trust)?;
+            let signed = verify(bytes, &package, &trust, now)?;
             VerifiedTool::load(&engine, &signed, package.grant.clone(), &surroundings)
         };
         tokio::task::spawn_blocking(load).await.unwrap_or(Err(ResolveError::Interrupted))
     }
 }
 
-/// Checks that `bytes` are what was installed as `package` and may still be run.
+/// Checks that `bytes` are what was installed as `package` and may still be run at `now`.
 pub fn verify(
     bytes: Vec<u8>,
     package: &InstalledPackage,
     trust: &TrustStore,
+    now: SystemTime,
 ) -> Result<SignedArtifact, ResolveError> {
     let id = &package.manifest.package.id;
     let artifact = match Artifact::parse(bytes) {
@@ -508,13 +543,8 @@ pub fn verify(
         return Err(ResolveError::Record(id.clone()));
     }
     let unsigned = if package.signer.is_none() { Unsigned::Allow } else { Unsigned::Refuse };
-    SignedArtifact::verify(artifact, trust, unsigned)
+    SignedArtifact::verify(artifact, trust, unsigned, now)
         .map_err(|source| ResolveError::Signature { package: id.clone(), source })
-}
-
-/// Stands for the set of trusted keys; where it cannot be read, nobody is trusted.
-fn digest_of_trust(data: &DataDir) -> Digest {
-    Digest::of(&std::fs::read(data.trust_file()).unwrap_or_default())
 }
 
 /// When the secrets were last changed, if there are any. Their file is replaced as a whole.

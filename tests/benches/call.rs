@@ -5,6 +5,7 @@
 //! any sandbox, so that the ratios can be read off one run.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use kami_core::call;
@@ -31,7 +32,13 @@ fn arguments() -> JsonObject {
 
 fn benches(criterion: &mut Criterion) {
     let artifact = guests::guest("hello").clone();
-    let signed = SignedArtifact::verify(artifact, &TrustStore::default(), Unsigned::Allow).unwrap();
+    let signed = SignedArtifact::verify(
+        artifact,
+        &TrustStore::default(),
+        Unsigned::Allow,
+        SystemTime::now(),
+    )
+    .unwrap();
     let cache = tempfile::tempdir().unwrap();
     let cached = EngineOptions { cache: Some(cache.path().into()), ..EngineOptions::default() };
     let runtime = tokio::runtime::Runtime::new().unwrap();

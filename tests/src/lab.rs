@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use kami_core::call::{CallReport, Collected, GuestEvent, call};
 use kami_core::component::{Artifact, Component};
@@ -123,7 +124,8 @@ impl Lab {
     /// Signs a package, and installs it with a grant.
     pub fn install_with(&self, artifact: &Artifact, grant: &Grant) -> Installed {
         let signed = Artifact::parse(sign(artifact, &self.key)).expect("signing keeps it whole");
-        let signed = SignedArtifact::verify(signed, &self.trust(), Unsigned::Refuse);
+        let signed =
+            SignedArtifact::verify(signed, &self.trust(), Unsigned::Refuse, SystemTime::now());
         let signed = signed.expect("the key is trusted");
         let options = InstallOptions { alias: None, source: "tests".to_owned() };
         self.registry().install(&signed, grant, &options).expect("it can be installed")

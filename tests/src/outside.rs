@@ -90,7 +90,8 @@ impl Outside {
     /// `answer`, and gives how it ended and what the terminal showed.
     pub fn at_terminal(&self, script: &str, answer: &str) -> (ExitStatus, String) {
         self.converse(script, |shown, terminal| {
-            let asked = shown.windows(QUESTION.len()).any(|text| text == QUESTION);
+            let asks = |end: &&[u8]| shown.windows(end.len()).any(|text| text == *end);
+            let asked = QUESTIONS.iter().any(asks);
             if asked {
                 writeln!(terminal, "{answer}").expect("the terminal takes the answer");
             }
@@ -181,8 +182,8 @@ impl Default for Outside {
     }
 }
 
-/// How every question ends.
-const QUESTION: &[u8] = b"[y/N] ";
+/// How every question ends, and every prompt for what is not to be seen.
+const QUESTIONS: [&[u8]; 2] = [b"[y/N] ", b"(not shown): "];
 
 /// What came of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,13 +9,15 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::ops::consent::{self, ConsentOptions};
+use crate::ops::first_use::{self, FirstUseOptions};
 use crate::ops::{host, source};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
 /// Install a tool, and grant it what it asks for
 ///
-/// The signature is checked first. Then you see what the tool asks for and are asked once. It is
+/// The signature is checked first; you are asked whether to trust a key that nobody here knows, and
+/// the answer is kept. Then you see what the tool asks for and are asked once. It is
 /// compiled to native code now, so that no call has to wait for that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -29,6 +31,8 @@ pub struct Args {
     path: PathBuf,
     #[command(flatten)]
     consent: ConsentOptions,
+    #[command(flatten)]
+    first_use: FirstUseOptions,
     /// Accept an artifact without a signature: one's own development build
     #[arg(long)]
     allow_unsigned: bool,
@@ -53,13 +57,18 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let place = args.path.display().to_string();
     let artifact = source::artifact(&args.path, shell)?;
     let mut registry = Registry::open(&settings.data_dir)?;
-    let trust = TrustStore::load(&settings.data_dir.trust_file())?;
+    let mut trust = TrustStore::load(&settings.data_dir.trust_file())?;
     let unsigned = if args.allow_unsigned { Unsigned::Allow } else { Unsigned::Refuse };
+    first_use::check_pin(&artifact, &registry, &trust)?;
+    let stranger = first_use::allow(&artifact, &mut trust, &args.first_use, Some(shell))?;
     let signed = source::verify(artifact, &trust, unsigned, &place)?;
     let grant = consent::ask(&signed, &args.consent, &trust, shell)?;
     {
         let _working = shell.working("Compiling to native code");
         host::prepare(&signed, &grant, settings)?;
+    }
+    if let Some(stranger) = stranger {
+        stranger.remember(&settings.data_dir, shell)?;
     }
     let options = InstallOptions { alias: args.alias.clone(), source: place };
     let installed = registry.install(&signed, &grant, &options)?;

@@ -11,6 +11,7 @@ use kami_core::signing::{TrustStore, Unsigned};
 use crate::exit::{Exit, Failure};
 use crate::ops::arguments::{self, ArgumentOptions};
 use crate::ops::consent::{self, ConsentOptions};
+use crate::ops::first_use::{self, FirstUseOptions};
 use crate::ops::outcome::{self, OutputOptions};
 use crate::ops::{host, secrets, source};
 use crate::settings::Settings;
@@ -34,6 +35,8 @@ pub struct Args {
     tool: Option<String>,
     #[command(flatten)]
     consent: ConsentOptions,
+    #[command(flatten)]
+    first_use: FirstUseOptions,
     /// Accept an artifact without a signature: one's own development build
     #[arg(long)]
     allow_unsigned: bool,
@@ -45,8 +48,10 @@ pub struct Args {
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     let artifact = source::artifact(&args.path, shell)?;
-    let trust = TrustStore::load(&settings.data_dir.trust_file())?;
+    let mut trust = TrustStore::load(&settings.data_dir.trust_file())?;
     let unsigned = if args.allow_unsigned { Unsigned::Allow } else { Unsigned::Refuse };
+    // Nobody is asked about a stranger's key, since the answer would not be kept.
+    first_use::allow(&artifact, &mut trust, &args.first_use, None)?;
     let signed = source::verify(artifact, &trust, unsigned, &args.path.display().to_string())?;
     let grant = consent::ask(&signed, &args.consent, &trust, shell)?;
     let engine = Engine::new(EngineOptions::default())?;

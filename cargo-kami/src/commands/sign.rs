@@ -8,6 +8,7 @@ use kami_core::signing;
 
 use crate::diagnostic::relative;
 use crate::exit::Exit;
+use crate::ops::passphrase::PassphraseOptions;
 use crate::ops::scratch::replace_file;
 use crate::ops::{self, CargoOptions, keys, manifest_in, source};
 use crate::settings::Settings;
@@ -17,7 +18,7 @@ use crate::shell::Shell;
 ///
 /// The signature covers the code, the schemas and what the tool asks for, and goes into the same
 /// file. Without a file, the package in this directory is built, if it needs to be, and signed.
-/// Where you have no key yet, one is made.
+/// Where you have no key yet, one is made. A key with a passphrase needs it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,11 +33,13 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = keys::DEFAULT)]
     key: String,
     #[command(flatten)]
+    passphrase: PassphraseOptions,
+    #[command(flatten)]
     cargo: CargoOptions,
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
-    let key = keys::read_or_make(&settings.data_dir, &args.key, shell)?;
+    let key = keys::read_or_make(&settings.data_dir, &args.key, &args.passphrase, shell)?;
     for (path, artifact) in artifacts(args, shell)? {
         let signed = signing::sign(&artifact, &key);
         replace_file(&path, &signed).with_context(|| format!("writing {}", path.display()))?;

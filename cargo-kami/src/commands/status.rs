@@ -39,7 +39,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         packages: packages.len(),
         tools: packages.iter().map(|package| package.manifest.tools.len()).sum(),
         unsigned: packages.iter().filter(|package| package.signer.is_none()).count(),
-        trusted_keys: trust.iter().count(),
+        trusted_keys: trust.keys().count(),
     };
     if args.json {
         shell.json(&status)?;

@@ -1,6 +1,7 @@
 //! `cargo kami verify`: whether artifacts are what they claim.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use kami_core::registry::{DataDir, InstalledPackage, Registry};
 use kami_core::resolve;
@@ -93,7 +94,7 @@ fn verify_installed(
     trust: &TrustStore,
 ) -> anyhow::Result<String> {
     let bytes = data.read_artifact(package.digest)?;
-    let signed = resolve::verify(bytes, package, trust)?;
+    let signed = resolve::verify(bytes, package, trust, SystemTime::now())?;
     Ok(match signed.signer() {
         Some(key) => format!("signed by {}", trust.label(&key).unwrap_or_default()),
         None => "unsigned, as installed with --allow-unsigned".to_owned(),

@@ -34,6 +34,8 @@ pub fn compile(
     shell: &Shell,
 ) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo());
+    // Build scripts are others' code.
+    command.env_remove(env_vars::KEY_PASSPHRASE.name);
     command.args(["rustc", "--lib", "--crate-type", "cdylib", "--target", TARGET]);
     command.args(["--message-format", "json-render-diagnostics"]);
     command.args(["--profile", options.profile(), "--color", shell.color().as_str()]);

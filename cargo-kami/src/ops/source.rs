@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use kami_core::component::{Artifact, MAX_BYTES};
-use kami_core::signing::{SignatureError, SignedArtifact, TrustStore, Unsigned};
+use kami_core::name::IdPrefix;
+use kami_core::signing::{SignatureError, SignedArtifact, TrustStore, TrustedKey, Unsigned};
 
 use super::{CargoOptions, build, build_tool_file, manifest_in};
 use crate::exit::{Exit, Failure};
@@ -62,22 +64,52 @@ pub fn verify(
     unsigned: Unsigned,
     place: &str,
 ) -> anyhow::Result<SignedArtifact> {
-    SignedArtifact::verify(artifact, trust, unsigned).map_err(|error| {
-        let help = match &error {
-            SignatureError::Unsigned => format!(
-                "sign it (cargo kami sign {place}), or use one's own development build as it is with --allow-unsigned"
-            ),
-            SignatureError::Untrusted(keys) => {
-                let keys: Vec<String> = keys
-                    .iter()
-                    .map(|key| format!("cargo kami trust add {key} --label NAME"))
-                    .collect();
-                format!("if its maker gave you the same key by another way, trust it: {}", keys.join(" or "))
-            }
-            SignatureError::Invalid(_) | SignatureError::Malformed(_) => {
-                "get the file again from its maker, and don't run this one".to_owned()
-            }
-        };
-        anyhow::Error::from(error).context(Failure::new(Exit::Signature, format!("refusing {place}")).help(help))
+    let id = artifact.manifest().package.id.clone();
+    SignedArtifact::verify(artifact, trust, unsigned, SystemTime::now()).map_err(|error| {
+        let help = advice(&error, &IdPrefix::of(&id), place);
+        anyhow::Error::from(error)
+            .context(Failure::new(Exit::Signature, format!("refusing {place}")).help(help))
     })
+}
+
+/// What to do about signatures that do not hold, as commands where there are some.
+fn advice(error: &SignatureError, maker: &IdPrefix, place: &str) -> String {
+    // The terms are replaced as a whole, so the command repeats those that stay.
+    let again = |key: &TrustedKey, more: Option<&IdPrefix>, expires: Option<String>| {
+        let scope = key.scope.iter().chain(more).map(|prefix| format!(" --scope {prefix}"));
+        let scope: String = scope.collect();
+        let expires = expires.map(|date| format!(" --expires {date}")).unwrap_or_default();
+        format!("cargo kami trust add {} --label NAME{scope}{expires}", key.public)
+    };
+    match error {
+        SignatureError::Unsigned => format!(
+            "sign it (cargo kami sign {place}), or use one's own development build as it is with --allow-unsigned"
+        ),
+        SignatureError::Untrusted(keys) => {
+            let lines = keys
+                .iter()
+                .map(|key| format!("\n  cargo kami trust add {key} --label NAME --scope {maker}"));
+            let lines: String = lines.collect();
+            let key = keys.first().map(ToString::to_string).unwrap_or_default();
+            format!(
+                "if its maker gave you the same key by another way, trust it:{lines}\n\
+                 or say so where you install it: --trust-key {key}"
+            )
+        }
+        SignatureError::OutOfScope { key, .. } => format!(
+            "if its maker told you so by another way, widen what the key may sign:\n  {}",
+            again(key, Some(maker), key.expires.map(|date| date.to_string()))
+        ),
+        SignatureError::Expired { key, .. } => format!(
+            "if its maker still uses the key, trust it for longer:\n  {}\n\
+             if its maker has another one, ask for their statement: cargo kami trust rotate FILE",
+            again(key, None, Some("YYYY-MM-DD".to_owned()))
+        ),
+        SignatureError::Revoked(_) => {
+            "cargo kami trust list shows why; don't run this file".to_owned()
+        }
+        SignatureError::Invalid(_) | SignatureError::Malformed(_) => {
+            "get the file again from its maker, and don't run this one".to_owned()
+        }
+    }
 }

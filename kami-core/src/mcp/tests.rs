@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::io::{
@@ -71,7 +71,12 @@ impl Scene {
         let manifest = fixtures::manifest(&format!("dev.example.{name}"), "1.0.0", name);
         let artifact = Artifact::parse(component.seal(&manifest, None)).unwrap();
         let file = self.directory.artifact_file(artifact.digest());
-        let unsigned = SignedArtifact::verify(artifact, &TrustStore::default(), Unsigned::Allow);
+        let unsigned = SignedArtifact::verify(
+            artifact,
+            &TrustStore::default(),
+            Unsigned::Allow,
+            SystemTime::now(),
+        );
         let mut registry = Registry::open(&self.directory).unwrap();
         registry
             .install(&unsigned.unwrap(), &Grant::default(), &InstallOptions::default())

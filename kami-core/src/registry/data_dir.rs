@@ -13,8 +13,9 @@ use crate::digest::Digest;
 /// registry.db                        what is installed, and what it was granted
 /// store/sha256/<digest>.wasm         the artifacts, by the SHA-256 of all their bytes
 /// cache/                             native code, which can be made again
-/// keys/                              secret keys
-/// trust.toml                         the public keys that are trusted
+/// keys/                              secret keys, and statements by which one follows another
+/// trust.toml                         the public keys that are trusted or revoked
+/// trust.lock                         held while that file is changed
 /// secrets.kami                       the secrets of tools, sealed
 /// secrets.lock                       whoever changes them holds a lock on this
 /// scratch/                           one directory for each running call that may write files

@@ -12,10 +12,13 @@
 //!
 //! So every row has its file. A file without a row may stay behind, and does no harm.
 //!
+//! Each package is pinned to the key that signed it first; see [`Pin`].
+//!
 //! The registry believes nothing that it reads. Rows are parsed into the types they were made
 //! of, and an artifact's bytes are verified by whoever wants to run them.
 
 mod data_dir;
+mod pin;
 mod row;
 mod schema;
 mod store;
@@ -32,9 +35,10 @@ use crate::digest::Digest;
 use crate::grants::Grant;
 use crate::manifest::Manifest;
 use crate::name::{PackageId, ToolName};
-use crate::signing::{PublicKey, SignedArtifact};
+use crate::signing::{PublicKey, Rotation, SignedArtifact};
 
 pub use data_dir::DataDir;
+pub use pin::Pin;
 pub use row::RowError;
 
 /// A package that is installed.
@@ -194,6 +198,33 @@ pub enum RegistryError {
         /// Whose it is.
         by: String,
     },
+    /// The package belongs to another key.
+    #[error(
+        "`{id}` is pinned to key {}, which signed it when it was first installed, and this file is \
+         {}: it takes a rotation statement by the pinned key, or its pin is removed once its maker \
+         confirmed the change",
+        pinned.fingerprint(), signed_by(signer.as_ref())
+    )]
+    Pinned {
+        /// Which package.
+        id: PackageId,
+        /// The key that it is pinned to.
+        pinned: PublicKey,
+        /// A key that signed the new file; `None` if nobody did.
+        signer: Option<PublicKey>,
+    },
+    /// There is no pin to remove.
+    #[error("`{0}` is not pinned to any key")]
+    NotPinned(PackageId),
+    /// A package is pinned, but to what cannot be read.
+    #[error("the registry's pin of `{package}` is damaged: remove the pin, and install it again")]
+    PinDamaged {
+        /// Which package.
+        package: String,
+        /// What cannot be read.
+        #[source]
+        source: RowError,
+    },
     /// A grant that cannot be written down, because a path in it is not UTF-8.
     #[error("the grant cannot be stored")]
     Grant(#[source] serde_json::Error),
@@ -205,6 +236,13 @@ pub enum RegistryError {
         /// Where it should be.
         path: PathBuf,
     },
+}
+
+fn signed_by(key: Option<&PublicKey>) -> String {
+    match key {
+        Some(key) => format!("signed by key {}", key.fingerprint()),
+        None => "not signed".to_owned(),
+    }
 }
 
 impl RegistryError {
@@ -254,7 +292,7 @@ impl Registry {
 
     /// Prepares the queries, which proves that their tables are there.
     fn prepare(&self) -> Result<(), RegistryError> {
-        for query in [row::ALL, row::BY_ID, row::BY_TOOL] {
+        for query in [row::ALL, row::BY_ID, row::BY_TOOL, pin::ALL] {
             self.connection
                 .prepare_cached(query)
                 .map_err(|error| RegistryError::sql(&self.dir, error))?;
@@ -262,11 +300,12 @@ impl Registry {
         self.generation().map(drop)
     }
 
-    /// Installs a package, or replaces the version that is there, with its grant and its alias.
+    /// Installs a package, or replaces the version that is there, with its grant and its alias. Its
+    /// first installation pins it to the key that signed it.
     ///
     /// # Errors
-    /// Where another package has the alias, or something cannot be written; then nothing has
-    /// changed.
+    /// Where it is pinned to another key, another package has the alias, or something cannot be
+    /// written; then nothing has changed.
     pub fn install(
         &mut self,
         artifact: &SignedArtifact,
@@ -274,23 +313,27 @@ impl Registry {
         options: &InstallOptions,
     ) -> Result<Installed, RegistryError> {
         self.sweep();
-        let signer = artifact.signer();
+        let signers = artifact.signers();
         let artifact = artifact.artifact();
-        let package = InstalledPackage {
+        let mut package = InstalledPackage {
             manifest: artifact.manifest().clone(),
             digest: artifact.digest(),
             grant: grant.clone(),
             alias: options.alias.clone(),
-            signer,
+            signer: None,
             source: options.source.clone(),
             installed_at: now(),
         };
         let dir = &self.dir;
         let before = write(&mut self.connection, dir, |transaction| {
+            package.signer = pin::check(transaction, dir, package.id(), signers)?;
             check_alias(transaction, dir, &package)?;
             store::put(dir, package.digest, artifact.bytes())?;
             let before = row::delete(transaction, dir, package.id())?;
             row::insert(transaction, dir, &package)?;
+            if let Some(key) = package.signer {
+                pin::keep(transaction, dir, package.id(), key, package.installed_at)?;
+            }
             Ok(before)
         })?;
         // An entry that could not be read is mended by being replaced.
@@ -344,6 +387,49 @@ impl Registry {
         tool: &ToolName,
     ) -> Result<Vec<InstalledPackage>, RegistryError> {
         row::select(&self.connection, &self.dir, row::BY_TOOL, [tool.as_str()])
+    }
+
+    /// All pins, ordered by id.
+    ///
+    /// # Errors
+    /// Where the database, or one of them, cannot be read.
+    pub fn pins(&self) -> Result<Vec<Pin>, RegistryError> {
+        pin::all(&self.connection, &self.dir)
+    }
+
+    /// Whether a file with valid signatures by `signers` may become the package `id`, as
+    /// [`Self::install`] will decide it: so that nobody is asked about what is refused anyway.
+    ///
+    /// # Errors
+    /// Where the package is pinned to another key, or the database cannot be read.
+    pub fn check_pin(&self, id: &PackageId, signers: &[PublicKey]) -> Result<(), RegistryError> {
+        pin::check(&self.connection, &self.dir, id, signers).map(drop)
+    }
+
+    /// Removes the pin of a package: the next key that signs it, and is trusted, may have it.
+    ///
+    /// # Errors
+    /// Where it is not pinned, or the database cannot be written.
+    pub fn unpin(&mut self, id: &PackageId) -> Result<(), RegistryError> {
+        let dir = &self.dir;
+        write(&mut self.connection, dir, |transaction| match pin::delete(transaction, dir, id)? {
+            true => Ok(()),
+            false => Err(RegistryError::NotPinned(id.clone())),
+        })
+    }
+
+    /// Lets all packages that are pinned to a statement's old key follow to the new one, and gives
+    /// them, ordered by id.
+    ///
+    /// # Errors
+    /// Where the database cannot be written; then nothing has changed.
+    ///
+    /// # Security
+    /// The statement proves what its old key wants. Whether that key's word counts here is for
+    /// [`TrustStore::rotate`](crate::signing::TrustStore::rotate) to say, first.
+    pub fn rotate_pins(&mut self, rotation: &Rotation) -> Result<Vec<PackageId>, RegistryError> {
+        let dir = &self.dir;
+        write(&mut self.connection, dir, |transaction| pin::rotate(transaction, dir, rotation))
     }
 
     /// A number that is another one after any process has changed the registry.

@@ -115,7 +115,7 @@ pub(super) fn delete(
 }
 
 /// The id in a row, as far as it can be shown.
-fn name(row: &Row<'_>) -> String {
+pub(super) fn name(row: &Row<'_>) -> String {
     match row.get_ref("id") {
         Ok(ValueRef::Text(text)) => {
             String::from_utf8_lossy(text).escape_debug().take(PackageId::MAX_LENGTH).collect()
@@ -143,7 +143,7 @@ fn parse(row: &Row<'_>) -> Result<InstalledPackage, RowError> {
         alias: optional(row, "alias", str::parse)?,
         signer: optional(row, "signer", str::parse)?,
         source: required(row, "source", str::parse)?,
-        installed_at: column(row, "installed_at", |value| Ok(u64::try_from(value.as_i64()?)?))?,
+        installed_at: seconds(row, "installed_at")?,
     })
 }
 
@@ -158,7 +158,12 @@ fn column<T>(
     value.and_then(parse).map_err(|source| RowError { column, source })
 }
 
-fn required<T, E: Into<Boxed>>(
+/// A time that was written in seconds since 1970.
+pub(super) fn seconds(row: &Row<'_>, name: &'static str) -> Result<u64, RowError> {
+    column(row, name, |value| Ok(u64::try_from(value.as_i64()?)?))
+}
+
+pub(super) fn required<T, E: Into<Boxed>>(
     row: &Row<'_>,
     name: &'static str,
     parse: impl FnOnce(&str) -> Result<T, E>,

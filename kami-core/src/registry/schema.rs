@@ -52,6 +52,16 @@ const MIGRATIONS: &[&str] = &[
          generation INTEGER NOT NULL
      ) STRICT;
      INSERT INTO meta (only, generation) VALUES (1, 0);",
+    // Which key speaks for which id. Not a column of `packages`, as it outlives the package. What
+    // is installed already is pinned to the key that signed it.
+    "CREATE TABLE pins (
+         id TEXT NOT NULL PRIMARY KEY,
+         key TEXT NOT NULL,
+         pinned_at INTEGER NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX pins_by_key ON pins (key);
+     INSERT INTO pins (id, key, pinned_at)
+         SELECT id, signer, installed_at FROM packages WHERE signer IS NOT NULL;",
 ];
 
 /// Opens the database, which is made if it is not there.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
@@ -47,7 +47,8 @@ fn alias(text: &str) -> Option<ToolName> {
 
 fn unsigned(id: &str, version: &str) -> SignedArtifact {
     let artifact = fixtures::artifact(id, version, "tool");
-    SignedArtifact::verify(artifact, &TrustStore::default(), Unsigned::Allow).unwrap()
+    SignedArtifact::verify(artifact, &TrustStore::default(), Unsigned::Allow, SystemTime::now())
+        .unwrap()
 }
 
 fn install(registry: &mut Registry, artifact: &SignedArtifact) -> Result<Installed, RegistryError> {
@@ -81,7 +82,8 @@ fn what_is_installed_is_read_back() {
     trust.add(key.public(), "test");
     let artifact = sign(&fixtures::artifact("dev.example.signed", "1.2.3", "tool"), &key);
     let artifact = Artifact::parse(artifact).unwrap();
-    let artifact = SignedArtifact::verify(artifact, &trust, Unsigned::Refuse).unwrap();
+    let artifact =
+        SignedArtifact::verify(artifact, &trust, Unsigned::Refuse, SystemTime::now()).unwrap();
     let grant = Grant {
         net: vec!["*.example.com".parse().unwrap()],
         limits: Limits::default().with(Limit::Memory, 10).unwrap().into(),
@@ -253,6 +255,140 @@ fn a_file_in_the_way_is_named() {
     assert!(matches!(Registry::open(&below).unwrap_err(), RegistryError::Io { .. }));
 }
 
+/// The package signed by all of `keys`, each of which is trusted.
+fn signed(id: &str, version: &str, keys: &[&SecretKey]) -> SignedArtifact {
+    let mut trust = TrustStore::default();
+    let mut artifact = fixtures::artifact(id, version, "tool");
+    for key in keys {
+        trust.add(key.public(), "test");
+        artifact = Artifact::parse(sign(&artifact, key)).unwrap();
+    }
+    SignedArtifact::verify(artifact, &trust, Unsigned::Refuse, SystemTime::now()).unwrap()
+}
+
+fn key() -> SecretKey {
+    SecretKey::generate().unwrap()
+}
+
+fn pinned(registry: &Registry) -> Vec<(String, PublicKey)> {
+    let pins = registry.pins().unwrap();
+    pins.into_iter().map(|pin| (pin.id.to_string(), pin.key)).collect()
+}
+
+#[test]
+fn no_other_key_updates_a_package_though_it_is_trusted() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    let (alice, bob) = (key(), key());
+    let id = id("dev.example.t");
+    let first = install(&mut registry, &signed("dev.example.t", "1.0.0", &[&alice])).unwrap();
+    let owned = [("dev.example.t".to_owned(), alice.public())];
+    assert_eq!(pinned(&registry), owned);
+    let generation = registry.generation().unwrap();
+    let refused = [
+        (signed("dev.example.t", "2.0.0", &[&bob]), Some(bob.public())),
+        (unsigned("dev.example.t", "2.0.0"), None),
+    ];
+    for (artifact, by) in &refused {
+        let error = install(&mut registry, artifact).unwrap_err();
+        assert!(
+            matches!(&error, RegistryError::Pinned { pinned, signer, .. }
+                if *pinned == alice.public() && signer == by),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains(&alice.public().fingerprint()), "{error}");
+        assert!(registry.check_pin(&id, artifact.signers()).is_err());
+    }
+    assert_eq!(registry.generation().unwrap(), generation);
+    assert_eq!(assert_consistent(&scene.dir), [first.package]);
+    assert_eq!(stored_files(&scene.dir), 1);
+
+    // One of several signers is enough, and is the one that is noted.
+    let both = signed("dev.example.t", "2.0.0", &[&bob, &alice]);
+    let installed = install(&mut registry, &both).unwrap();
+    assert_eq!(installed.package.signer, Some(alice.public()));
+
+    // A pin outlives its package.
+    registry.uninstall(&id).unwrap();
+    assert_eq!(pinned(&registry), owned);
+    assert!(install(&mut registry, &refused[0].0).is_err());
+    registry.unpin(&id).unwrap();
+    assert!(matches!(registry.unpin(&id), Err(RegistryError::NotPinned(_))));
+    install(&mut registry, &refused[0].0).unwrap();
+    assert_eq!(pinned(&registry), [("dev.example.t".to_owned(), bob.public())]);
+}
+
+#[test]
+fn an_unsigned_package_is_pinned_by_its_first_signature() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    install(&mut registry, &unsigned("dev.example.t", "1.0.0")).unwrap();
+    assert_eq!(pinned(&registry), []);
+    let alice = key();
+    install(&mut registry, &signed("dev.example.t", "1.0.0", &[&alice])).unwrap();
+    assert_eq!(pinned(&registry), [("dev.example.t".to_owned(), alice.public())]);
+}
+
+#[test]
+fn an_installation_that_fails_pins_nothing() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    let options = InstallOptions { alias: alias("mine"), ..InstallOptions::default() };
+    let owner = unsigned("dev.example.first", "1.0.0");
+    registry.install(&owner, &Grant::default(), &options).unwrap();
+    let late = signed("dev.example.second", "1.0.0", &[&key()]);
+    registry.install(&late, &Grant::default(), &options).unwrap_err();
+    assert_eq!(pinned(&registry), []);
+}
+
+#[test]
+fn pins_follow_a_rotation() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    let (old, new, bob) = (key(), key(), key());
+    for (id, key) in [("dev.example.a", &old), ("dev.example.b", &old), ("dev.other.c", &bob)] {
+        install(&mut registry, &signed(id, "1.0.0", &[key])).unwrap();
+    }
+    let rotation = Rotation::sign(&old, &new).unwrap();
+    let moved = registry.rotate_pins(&rotation).unwrap();
+    assert_eq!(moved, [id("dev.example.a"), id("dev.example.b")]);
+    assert_eq!(registry.rotate_pins(&rotation).unwrap(), []);
+    assert!(install(&mut registry, &signed("dev.example.a", "1.1.0", &[&old])).is_err());
+    install(&mut registry, &signed("dev.example.a", "1.1.0", &[&new])).unwrap();
+    install(&mut registry, &signed("dev.other.c", "1.1.0", &[&bob])).unwrap();
+}
+
+#[test]
+fn a_registry_without_pins_gets_those_of_what_is_installed() {
+    let scene = Scene::new();
+    let alice = key();
+    let mut registry = scene.open();
+    install(&mut registry, &signed("dev.example.t", "1.0.0", &[&alice])).unwrap();
+    install(&mut registry, &unsigned("dev.example.u", "1.0.0")).unwrap();
+    drop(registry);
+    scene.tamper("DROP TABLE pins; PRAGMA user_version = 1");
+    assert_eq!(pinned(&scene.open()), [("dev.example.t".to_owned(), alice.public())]);
+}
+
+#[test]
+fn a_damaged_pin_lets_nobody_pass() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    let alice = key();
+    let artifact = signed("dev.example.t", "1.0.0", &[&alice]);
+    install(&mut registry, &artifact).unwrap();
+    for damage in ["key = 'ed25519:00'", "key = ''", "pinned_at = -1"] {
+        scene.tamper(&format!("UPDATE pins SET {damage}"));
+        for error in [registry.pins().unwrap_err(), install(&mut registry, &artifact).unwrap_err()]
+        {
+            assert!(matches!(error, RegistryError::PinDamaged { .. }), "{damage}: {error:?}");
+        }
+        registry.unpin(&id("dev.example.t")).unwrap();
+        install(&mut registry, &artifact).unwrap();
+        assert_eq!(registry.pins().unwrap()[0].key, alice.public());
+    }
+}
+
 /// Puts `content` where the registry should be, and expects a refusal that changes nothing.
 fn refused(case: &str, content: &[u8]) -> RegistryError {
     let scene = Scene::new();
@@ -276,7 +412,7 @@ fn database(sql: &str) -> Vec<u8> {
 #[test]
 fn a_newer_registry_is_refused_and_left_as_it_is() {
     let error = refused("newer", &database("PRAGMA user_version = 99"));
-    assert!(matches!(error, RegistryError::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(error, RegistryError::Newer { found: 99, known: 2, .. }), "{error}");
     assert!(error.to_string().contains("update"), "{error}");
 }
 

@@ -14,8 +14,9 @@ mod set;
 mod store;
 
 pub use crate::grants::SecretName;
+pub use crate::signing::Passphrase;
 pub use scrubber::{ScrubStream, Scrubber, TooMuchToScrub};
-pub use seal::{KeyFormatError, KeySource, KeyringEntry, Passphrase, SealingKey, StoreKey};
+pub use seal::{KeyFormatError, KeySource, KeyringEntry, SealingKey, StoreKey};
 pub use set::{Secret, Secrets, TooManySecrets};
 pub use store::{LockedStore, SecretStore, SecretStoreError};
 pub use value::{SecretValue, SecretValueError};

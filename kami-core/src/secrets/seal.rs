@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::digest::{from_hex, hex};
+use crate::signing::Passphrase;
 
 /// How every file begins; the version follows. It is part of what is authenticated, so that what is
 /// sealed here opens nowhere else.
@@ -137,23 +138,6 @@ impl fmt::Debug for SealingKey {
     }
 }
 
-/// What somebody knows. It is never shown, and is wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Passphrase(Zeroizing<String>);
-
-impl Passphrase {
-    /// Takes what was given; `None` where that is nothing at all.
-    pub fn new(text: String) -> Option<Self> {
-        (!text.is_empty()).then(|| Self(Zeroizing::new(text)))
-    }
-}
-
-impl fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Passphrase(..)")
-    }
-}
-
 /// What opens a store, found by whoever embeds this crate.
 #[derive(Debug, Clone)]
 pub enum StoreKey {
@@ -217,7 +201,9 @@ impl Derivation {
         let params = Params::new(self.memory_kib, self.passes, 1, Some(32)).ok()?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let mut key = Zeroizing::new([0; 32]);
-        argon2.hash_password_into(passphrase.0.as_bytes(), &salt, key.as_mut_slice()).ok()?;
+        argon2
+            .hash_password_into(passphrase.expose().as_bytes(), &salt, key.as_mut_slice())
+            .ok()?;
         Some(SealingKey(key))
     }
 }
@@ -412,6 +398,6 @@ mod tests {
             assert_eq!(SealingKey::from_text(bad).unwrap_err(), KeyFormatError, "{bad}");
         }
         assert_eq!(format!("{:?}", StoreKey::KeyFile(key)), "KeyFile(SealingKey(..))");
-        assert_eq!(format!("{:?}", passphrase("p")), "Passphrase(Passphrase(..))");
+        assert_eq!(format!("{:?}", passphrase("p")), "Passphrase(Passphrase)");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use kami_core::component::Artifact;
 use kami_core::digest::Digest;
@@ -146,7 +147,12 @@ fn one_flipped_bit_anywhere_is_found_before_anything_runs() {
         for range in ranges {
             for (n, at) in samples(&range, 16).enumerate() {
                 let changed = flipped(&crime.bytes, at, n as u32);
-                let refused = resolve::verify(changed.clone(), &crime.victim.package, &trust);
+                let refused = resolve::verify(
+                    changed.clone(),
+                    &crime.victim.package,
+                    &trust,
+                    SystemTime::now(),
+                );
                 assert!(
                     matches!(refused, Err(ResolveError::Tampered { .. })),
                     "{name}, byte {at}: {refused:?}"

@@ -18,6 +18,7 @@ mod replies;
 mod legacy;
 mod serve;
 mod artifacts;
+mod trust;
 mod registry;
 mod secrets;
 mod not_artifacts;

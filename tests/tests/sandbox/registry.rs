@@ -40,9 +40,14 @@ fn a_registry_that_is_noise_is_refused_and_left() {
 #[test]
 fn a_registry_from_the_future_is_refused_left_and_good_again_for_its_program() {
     let lab = Lab::with_neighbour();
+    let registry = Connection::open(lab.data().registry_file()).expect("it is a database");
+    let own: i64 = registry
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .expect("a registry has a version");
+    drop(registry);
     alter(&lab, "PRAGMA user_version = 99; PRAGMA wal_checkpoint(TRUNCATE)");
     refused(&lab, "has schema 99");
-    alter(&lab, "PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE)");
+    alter(&lab, &format!("PRAGMA user_version = {own}; PRAGMA wal_checkpoint(TRUNCATE)"));
     let sum = lab.cargo_kami(&["call", "add", "--input", r#"{"a": 1, "b": 2}"#]);
     assert_eq!((sum.code, sum.stdout.trim()), (Some(0), "3"), "{sum:?}");
 }

@@ -12,6 +12,7 @@ use cargo_metadata::MetadataCommand;
 use kami_core::registry::DataDir;
 
 use crate::exit::{Exit, Failure};
+use crate::ops::passphrase::PassphraseOptions;
 use crate::ops::scratch::ScratchDir;
 use crate::ops::{self, Built, CargoOptions, consent, keys, source};
 use crate::settings::Settings;
@@ -51,7 +52,7 @@ pub fn run(args: &Args, shell: &Shell) -> anyhow::Result<Exit> {
     shell.data(format_args!("{} artifacts in {:.1?}", built.len(), started.elapsed()))?;
 
     heading(shell, "2. Sign and install");
-    let key = keys::make(&data, keys::DEFAULT)?;
+    let key = keys::make(&data, keys::DEFAULT, None)?;
     shell.data(format_args!("made a key with fingerprint {}", key.fingerprint()))?;
     let settings = Settings { data_dir: data.clone(), verbosity: 0 };
     for artifact in &built {
@@ -113,7 +114,7 @@ fn install(
     use kami_core::signing::{self, TrustStore, Unsigned};
 
     let data = &settings.data_dir;
-    let key = keys::read(data, keys::DEFAULT)?;
+    let key = keys::read(data, keys::DEFAULT, &PassphraseOptions::default(), shell)?;
     let signed = Artifact::parse(signing::sign(&built.artifact, &key))?;
     let trust = TrustStore::load(&data.trust_file())?;
     let signed =
