@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::component::Artifact;
 use crate::digest::Digest;
-use crate::engine::{Engine, EngineError, EngineOptions, Metering};
+use crate::engine::{Compiler, Engine, EngineError, EngineOptions, Metering};
 use crate::grants::{Effective, Grant};
 use crate::manifest::ToolDefinition;
 use crate::name::{PackageId, ToolName};
@@ -370,11 +370,14 @@ pub struct HostOptions {
     pub environment: BTreeMap<String, String>,
     /// The most calls at once.
     pub concurrency: u32,
+    /// What compiles, as [`EngineOptions::compiler`] says.
+    pub compiler: Option<Compiler>,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
-        Self { environment: BTreeMap::new(), concurrency: crate::engine::DEFAULT_CONCURRENCY }
+        let EngineOptions { concurrency, compiler, .. } = EngineOptions::default();
+        Self { environment: BTreeMap::new(), concurrency, compiler }
     }
 }
 
@@ -386,9 +389,10 @@ impl Resolver {
     pub fn open(data: &DataDir, options: HostOptions) -> Result<Self, ResolveError> {
         let registry = Registry::open(data)?;
         let cache = Some(data.cache_dir());
-        let engine = Engine::new(EngineOptions { cache, concurrency: options.concurrency })?;
+        let HostOptions { environment, concurrency, compiler } = options;
+        let engine = Engine::new(EngineOptions { cache, concurrency, compiler })?;
         let surroundings = Surroundings {
-            environment: options.environment,
+            environment,
             scratch: Some(data.scratch_dir()),
             private: Some(data.path().to_owned()),
         };

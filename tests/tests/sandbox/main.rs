@@ -19,3 +19,4 @@ mod serve;
 mod artifacts;
 mod registry;
 mod not_artifacts;
+mod bombs;
