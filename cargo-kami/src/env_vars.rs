@@ -26,7 +26,7 @@ pub const COMPILE_SECONDS: Variable = Variable {
 
 pub const COMPILE_MEMORY: Variable = Variable {
     name: "KAMI_COMPILE_MEMORY_MB",
-    doc: "The most memory that compiling one tool may take [default: 4096]",
+    doc: "The most memory that compiling one tool may take [default: 2048]",
 };
 
 pub const CARGO: Variable =
