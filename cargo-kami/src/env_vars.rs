@@ -29,6 +29,16 @@ pub const LOG: Variable = Variable {
 pub const RUST_LOG: Variable =
     Variable { name: "RUST_LOG", doc: "The same, where KAMI_LOG is not set" };
 
+pub const COMPILE_SECONDS: Variable = Variable {
+    name: "KAMI_COMPILE_SECONDS",
+    doc: "The longest that compiling one tool may take [default: 300]",
+};
+
+pub const COMPILE_MEMORY: Variable = Variable {
+    name: "KAMI_COMPILE_MEMORY_MB",
+    doc: "The most memory that compiling one tool may take [default: 2048]",
+};
+
 pub const CARGO: Variable =
     Variable { name: "CARGO", doc: "The cargo that compiles; cargo itself sets it" };
 
@@ -55,6 +65,8 @@ pub const ALL: &[Variable] = &[
     KEY_PASSPHRASE,
     LOG,
     RUST_LOG,
+    COMPILE_SECONDS,
+    COMPILE_MEMORY,
     CARGO,
     RUSTC,
     RUSTFLAGS,

@@ -6,6 +6,7 @@ use std::io;
 use std::process::ExitCode;
 
 use kami_core::component::ComponentError;
+use kami_core::engine::EngineError;
 use kami_core::manifest::ManifestError;
 use kami_core::manifest::source::SourceError;
 use kami_core::registry::RegistryError;
@@ -122,12 +123,26 @@ impl Exit {
         if let Some(error) = cause.downcast_ref::<RegistryError>() {
             return Some(Self::of_registry(error));
         }
+        if let Some(error) = cause.downcast_ref::<EngineError>() {
+            return Self::of_engine(error);
+        }
         match cause.downcast_ref::<ResolveError>()? {
+            ResolveError::Engine(error) => Self::of_engine(error),
             ResolveError::Registry(error) => Some(Self::of_registry(error)),
             ResolveError::NotFound { .. } | ResolveError::Ambiguous { .. } => Some(Self::NotFound),
             ResolveError::Tampered { .. } | ResolveError::Record(_) => Some(Self::Signature),
             ResolveError::Schema { .. } | ResolveError::Sandbox { .. } => Some(Self::Artifact),
             _ => None,
+        }
+    }
+
+    fn of_engine(error: &EngineError) -> Option<Self> {
+        match error {
+            EngineError::Compile(_)
+            | EngineError::TooSlow { .. }
+            | EngineError::TooMuchMemory { .. }
+            | EngineError::Crashed { .. } => Some(Self::Artifact),
+            EngineError::Start(_) | EngineError::Ticker(_) | EngineError::Worker(_) => None,
         }
     }
 

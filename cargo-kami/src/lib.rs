@@ -22,11 +22,17 @@ use std::process::ExitCode;
 
 use cli::Cli;
 use exit::Exit;
+use ops::compiler::Job;
 use settings::Settings;
 use shell::Shell;
 
 /// The program: reads this process's command line, does what it says, and tells how it ended.
+///
+/// A process that was started by another one of this program does one job for it and nothing else.
 pub fn main() -> ExitCode {
+    if let Some(job) = Job::of_this_process() {
+        return job.work();
+    }
     let Cli { flags, command } = Cli::from_command_line();
     let shell = Shell::new(flags.color, flags.quiet);
     let outcome = Settings::merge(flags).and_then(|settings| {

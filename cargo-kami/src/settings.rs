@@ -1,11 +1,14 @@
 //! Flags and environment, merged once into plain values.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kami_core::registry::DataDir;
 
-use crate::env_vars;
+use crate::env_vars::{self, Variable};
+use crate::exit::{Exit, Failure};
+use crate::ops::compiler::CompileLimits;
 use crate::shell::Color;
 
 /// The flags that every command has.
@@ -46,6 +49,8 @@ pub struct Settings {
     pub data_dir: DataDir,
     /// How many times `-v` was given.
     pub verbosity: u8,
+    /// What compiling one tool may take.
+    pub compile: CompileLimits,
 }
 
 impl Settings {
@@ -64,6 +69,31 @@ impl Settings {
         })?;
         let data_dir = std::path::absolute(&data_dir)
             .with_context(|| format!("finding the data directory {}", data_dir.display()))?;
-        Ok(Self { data_dir: DataDir::new(data_dir), verbosity: flags.verbose })
+        let compile = compile_limits()?;
+        Ok(Self { data_dir: DataDir::new(data_dir), verbosity: flags.verbose, compile })
+    }
+}
+
+fn compile_limits() -> anyhow::Result<CompileLimits> {
+    let default = CompileLimits::default();
+    let seconds = number(&env_vars::COMPILE_SECONDS)?.map(Duration::from_secs);
+    let memory_mb = number(&env_vars::COMPILE_MEMORY)?;
+    Ok(CompileLimits {
+        time: seconds.unwrap_or(default.time),
+        memory_mb: memory_mb.unwrap_or(default.memory_mb),
+    })
+}
+
+/// The whole number in a variable, if it is set; what nobody could wait for or have is no limit.
+fn number(variable: &Variable) -> Result<Option<u64>, Failure> {
+    const MOST: u64 = 1 << 20;
+    let Some(text) = variable.get() else { return Ok(None) };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    match number {
+        Some(number) if (1..=MOST).contains(&number) => Ok(Some(number)),
+        _ => {
+            let message = format!("{} is not a whole number from 1 to {MOST}", variable.name);
+            Err(Failure::new(Exit::Usage, message))
+        }
     }
 }

@@ -42,6 +42,22 @@ impl Color {
     }
 }
 
+/// Gives bytes to the process that started this one for them.
+///
+/// # Errors
+/// Where it has gone.
+pub fn hand_over(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
+/// Tells the process that started this one why it gets nothing.
+pub fn complain(why: impl Display) {
+    // One that has gone does not hear it.
+    let _ = writeln!(io::stderr(), "{why}");
+}
+
 /// The terminal, or whatever stands in its place.
 #[derive(Debug, Clone)]
 pub struct Shell {

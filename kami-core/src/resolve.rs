@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::component::Artifact;
 use crate::digest::Digest;
-use crate::engine::{Engine, EngineError, EngineOptions, Metering};
+use crate::engine::{Compiler, Engine, EngineError, EngineOptions, Metering};
 use crate::grants::{Effective, Grant};
 use crate::manifest::ToolDefinition;
 use crate::name::{PackageId, ToolName};
@@ -404,15 +404,19 @@ pub struct HostOptions {
     pub concurrency: u32,
     /// Tells the time by which keys expire.
     pub clock: fn() -> SystemTime,
+    /// What compiles, as [`EngineOptions::compiler`] says.
+    pub compiler: Option<Compiler>,
 }
 
 impl Default for HostOptions {
     fn default() -> Self {
+        let EngineOptions { concurrency, compiler, .. } = EngineOptions::default();
         Self {
             environment: BTreeMap::new(),
             secrets: None,
-            concurrency: crate::engine::DEFAULT_CONCURRENCY,
+            concurrency,
             clock: SystemTime::now,
+            compiler,
         }
     }
 }
@@ -425,16 +429,17 @@ impl Resolver {
     pub fn open(data: &DataDir, options: HostOptions) -> Result<Self, ResolveError> {
         let registry = Registry::open(data)?;
         let cache = Some(data.cache_dir());
-        let engine = Engine::new(EngineOptions { cache, concurrency: options.concurrency })?;
+        let HostOptions { environment, secrets, concurrency, clock, compiler } = options;
+        let engine = Engine::new(EngineOptions { cache, concurrency, compiler })?;
         let surroundings = Surroundings {
-            environment: options.environment,
+            environment,
             scratch: Some(data.scratch_dir()),
             private: Some(data.path().to_owned()),
-            secrets: options.secrets,
+            secrets,
             metered: false,
         };
         let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
-        let trust = TrustState::read(data, (options.clock)());
+        let trust = TrustState::read(data, clock());
         let secrets = age_of_secrets(data);
         let latest = Latest { seen: Instant::now(), catalog, trust, secrets };
         sweep(&data.scratch_dir());
@@ -443,7 +448,7 @@ impl Resolver {
             registry: Mutex::new(registry),
             engine,
             surroundings,
-            clock: options.clock,
+            clock,
             latest: Mutex::new(latest),
             ready: Mutex::new(LruCache::new(READY_PACKAGES)),
         })

@@ -141,10 +141,16 @@ impl Lab {
 
     /// Runs `cargo kami` on this data directory.
     pub fn cargo_kami(&self, arguments: &[&str]) -> Ran {
+        self.cargo_kami_in(&[], arguments)
+    }
+
+    /// Runs `cargo kami` on this data directory, with more in its environment.
+    pub fn cargo_kami_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ran {
         let mut command = Command::new(program());
         command.args(arguments).arg("--data-dir").arg(self.data.path());
         command.current_dir(self.directory.path());
         command.env_remove("KAMI_LOG").env_remove("RUST_LOG");
+        command.envs(environment.iter().copied());
         Ran::new(command.output().expect("the program starts"))
     }
 }

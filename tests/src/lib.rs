@@ -5,6 +5,7 @@
 //! [`outside`] is a whole place to work in, as a person has it. A [`server`] is the real one, in a
 //! process of its own. The [`web`] is what guests try to reach.
 
+pub mod bombs;
 pub mod guests;
 pub mod raw;
 pub mod lab;

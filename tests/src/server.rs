@@ -39,9 +39,15 @@ impl Drop for Running {
 impl Server {
     /// Starts a server on `data`, with warnings in its log, and opens a session.
     pub fn start(data: &DataDir) -> Self {
+        Self::start_in(data, &[])
+    }
+
+    /// The same, with more in its environment.
+    pub fn start_in(data: &DataDir, environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program());
         command.args(["--quiet", "serve", "--data-dir"]).arg(data.path());
         command.env("KAMI_LOG", "warn").env("NO_COLOR", "1");
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Running(command.spawn().expect("the server starts"));
         let output = BufReader::new(child.0.stdout.take().expect("stdout is a pipe"));

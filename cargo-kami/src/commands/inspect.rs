@@ -8,9 +8,9 @@ use kami_core::signing;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
-use crate::ops::{host, source};
+use crate::ops::{compiler, host, source};
 use crate::settings::Settings;
-use crate::shell::{Shell, one_line};
+use crate::shell::{Shell, one_line, printable};
 use crate::summary;
 
 /// Show what is in an artifact: tools, schemas, requests, imports, signatures
@@ -49,7 +49,9 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let artifact = find(&args.name, settings, shell)?;
     let signers = signing::valid_signers(&artifact);
     if args.wit {
-        shell.data(wit(&artifact)?)?;
+        let wit = compiler::wit(&artifact, settings.compile)?;
+        // Comments in it are its author's words.
+        shell.data(if shell.shows_data() { printable(&wit) } else { wit.into() })?;
     } else if args.json {
         let component = artifact.component();
         shell.json(&Everything {
@@ -79,14 +81,6 @@ fn find(name: &str, settings: &Settings, shell: &Shell) -> anyhow::Result<Artifa
     let package = &catalog.find_loosely(name)?.package;
     let bytes = settings.data_dir.read_artifact(package.digest)?;
     Artifact::parse(bytes).with_context(|| format!("reading the installed `{}`", package.id()))
-}
-
-fn wit(artifact: &Artifact) -> anyhow::Result<String> {
-    let decoded =
-        wit_component::decode(artifact.component().bytes()).context("reading the interface")?;
-    let mut printer = wit_component::WitPrinter::default();
-    printer.print(decoded.resolve(), decoded.package(), &[]).context("printing the interface")?;
-    Ok(printer.output.to_string())
 }
 
 fn tell(

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kami_core::engine::{Engine, EngineOptions};
 use kami_core::resolve::VerifiedTool;
 use kami_core::sandbox::Surroundings;
 use kami_core::signing::{TrustStore, Unsigned};
@@ -54,7 +53,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     first_use::allow(&artifact, &mut trust, &args.first_use, None)?;
     let signed = source::verify(artifact, &trust, unsigned, &args.path.display().to_string())?;
     let grant = consent::ask(&signed, &args.consent, &trust, shell)?;
-    let engine = Engine::new(EngineOptions::default())?;
+    let engine = host::engine(settings, None)?;
     let scratch = tempfile::tempdir()?;
     let surroundings = Surroundings {
         environment: host::environment(),

@@ -26,6 +26,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
+    host::raise_file_limit();
     let options = ServerOptions { stats: args.stats, ..ServerOptions::default() };
     host::runtime()?.block_on(async {
         let resolver = host::resolver(settings, shell)?;

@@ -1,5 +1,6 @@
 //! The runtime that calls tools, for the commands that do.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -12,6 +13,7 @@ use kami_core::sandbox::Surroundings;
 use kami_core::signing::SignedArtifact;
 use tokio::runtime::Runtime;
 
+use super::compiler;
 use crate::env_vars;
 use crate::exit::Exit;
 use crate::ops::secrets;
@@ -34,8 +36,12 @@ pub fn runtime() -> anyhow::Result<Runtime> {
 /// # Errors
 /// Where the registry cannot be opened or the engine does not start.
 pub fn resolver(settings: &Settings, shell: &Shell) -> anyhow::Result<Arc<Resolver>> {
-    let secrets = Some(secrets::source(&settings.data_dir, shell));
-    let options = HostOptions { environment: environment(), secrets, ..HostOptions::default() };
+    let options = HostOptions {
+        environment: environment(),
+        secrets: Some(secrets::source(&settings.data_dir, shell)),
+        compiler: Some(compiler::compiler(settings.compile)),
+        ..HostOptions::default()
+    };
     Ok(Arc::new(Resolver::open(&settings.data_dir, options)?))
 }
 
@@ -46,7 +52,7 @@ pub fn resolver(settings: &Settings, shell: &Shell) -> anyhow::Result<Arc<Resolv
 /// Where the component is not valid, or does not fit this host.
 pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> anyhow::Result<()> {
     let cache = Some(settings.data_dir.cache_dir());
-    let engine = Engine::new(EngineOptions { cache, ..EngineOptions::default() })?;
+    let engine = engine(settings, cache)?;
     let surroundings = Surroundings {
         environment: environment(),
         scratch: Some(settings.data_dir.scratch_dir()),
@@ -55,6 +61,31 @@ pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> a
     };
     VerifiedTool::load(&engine, signed, grant.clone(), &surroundings)?;
     Ok(())
+}
+
+/// Starts an engine that compiles in a process of its own.
+///
+/// # Errors
+/// Where this machine cannot run it.
+pub fn engine(settings: &Settings, cache: Option<PathBuf>) -> anyhow::Result<Engine> {
+    let compiler = Some(compiler::compiler(settings.compile));
+    Ok(Engine::new(EngineOptions { cache, compiler, ..EngineOptions::default() })?)
+}
+
+/// Raises the number of files that this process may have open to what it may raise it to.
+///
+/// Each call of a tool may hold a hundred and more, and the usual limit of 1,024 is there for
+/// programs that use `select`. Where it cannot be raised, calls beyond it fail, each by itself.
+pub fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+        if let Err(error) = raised {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
+    }
 }
 
 /// This process's environment, from which grants pick; what is not Unicode is no guest's matter, and

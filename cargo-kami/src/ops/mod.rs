@@ -10,6 +10,7 @@ pub mod bill;
 pub mod build;
 pub mod check;
 pub mod compile;
+pub mod compiler;
 pub mod consent;
 pub mod first_use;
 pub mod host;

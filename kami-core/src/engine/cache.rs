@@ -4,10 +4,15 @@
 //! MAC covers the digest of the WebAssembly it was made from and the engine that made it. The key
 //! is made on first use and never leaves the directory. The bytes that are checked are the bytes
 //! that are loaded: nothing is mapped by path after the check.
+//!
+//! What was used longest ago goes first when there is too much, whichever engine made it; so the
+//! code of engines that are gone goes too. Several processes may use and clean one directory: a file
+//! that has gone is compiled again.
 
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -23,10 +28,26 @@ const MAC_LENGTH: usize = 32;
 /// The largest native code that is read back: about ten times the largest component in use.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// How much is kept, by every engine together. A tool has about a megabyte.
+const ROOM: Room = Room { bytes: 4 << 30, files: 2_000 };
+
+/// An empty directory is that of an engine which is gone, if it was not used for this long: one that
+/// an engine has just made is empty too.
+const UNUSED: Duration = Duration::from_secs(24 * 3600);
+
 /// The native code of one engine configuration.
 pub(super) struct NativeCache {
+    root: PathBuf,
     directory: PathBuf,
     mac: HmacSha256,
+    room: Room,
+}
+
+/// How much may be kept.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    bytes: u64,
+    files: usize,
 }
 
 impl NativeCache {
@@ -38,21 +59,29 @@ impl NativeCache {
         let mut mac = HmacSha256::new_from_slice(&key).map_err(io::Error::other)?;
         mac.update(b"kami:native-code/v1\n");
         mac.update(fingerprint.as_bytes());
-        Ok(Self { directory, mac })
+        Ok(Self { root: root.to_owned(), directory, mac, room: ROOM })
     }
 
     /// The native code made from `source`, if it is there and authentic.
     pub(super) fn load(&self, source: &[u8]) -> Option<Vec<u8>> {
         let digest = Digest::of(source);
         let path = self.path(&digest);
+        // Ours are files. Reading a pipe would never end, and a link leads out of the directory.
+        if !fs::symlink_metadata(&path).ok()?.is_file() {
+            tracing::warn!(path = %path.display(), "this is not a file of ours; compiling");
+            return None;
+        }
         let mut bytes = Vec::new();
-        fs::File::open(&path).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+        let mut file = fs::File::open(&path).ok()?;
+        (&mut file).take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
         let (mac, native) = bytes.split_first_chunk::<MAC_LENGTH>()?;
         if self.mac(&digest, native).verify_slice(mac).is_err() {
             tracing::warn!(path = %path.display(), "cached native code is not authentic; compiling");
             return None;
         }
         bytes.drain(..MAC_LENGTH);
+        // It was used: others go before it. On a disk that is read-only none goes.
+        let _ = file.set_modified(SystemTime::now());
         Some(bytes)
     }
 
@@ -64,6 +93,51 @@ impl NativeCache {
         if let Err(error) = atomic_file::replace(&path, &[&mac[..], native].concat()) {
             tracing::warn!(%error, path = %path.display(), "cannot keep native code");
         }
+        if let Err(error) = self.make_room(&path) {
+            tracing::warn!(%error, path = %self.root.display(), "cannot clean the native code cache");
+        }
+    }
+
+    /// Removes what was used longest ago, until the rest is no more than there is room for. What
+    /// was `just_stored` stays.
+    fn make_room(&self, just_stored: &Path) -> io::Result<()> {
+        let mut kept = Vec::new();
+        for engine in fs::read_dir(&self.root)? {
+            let engine = engine?;
+            if engine.file_type()?.is_dir() {
+                self.list(&engine.path(), &mut kept)?;
+            }
+        }
+        kept.sort_by_key(|file| std::cmp::Reverse((file.path == just_stored, file.used)));
+        let mut bytes = 0;
+        for (count, file) in kept.iter().enumerate() {
+            bytes += file.bytes;
+            let fits = bytes <= self.room.bytes && count < self.room.files;
+            if !fits && file.path != just_stored {
+                unless_gone(fs::remove_file(&file.path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the files of one engine, and removes its directory if it has none and is not in use.
+    fn list(&self, engine: &Path, kept: &mut Vec<Kept>) -> io::Result<()> {
+        let before = kept.len();
+        for file in fs::read_dir(engine)? {
+            let file = file?;
+            // Another process may clean at the same time.
+            let Ok(about) = file.metadata() else { continue };
+            let used = about.modified()?;
+            kept.push(Kept { path: file.path(), bytes: about.len(), used });
+        }
+        if kept.len() == before && engine != self.directory {
+            let changed = fs::metadata(engine).and_then(|about| about.modified());
+            if changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > UNUSED)) {
+                // Unless another process has just put something there.
+                let _ = fs::remove_dir(engine);
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -75,6 +149,21 @@ impl NativeCache {
         mac.update(digest.as_bytes());
         mac.update(native);
         mac
+    }
+}
+
+/// A file of the cache.
+struct Kept {
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+/// What is to be removed may have been removed by another process.
+fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 
@@ -132,6 +221,63 @@ mod tests {
         let other = NativeCache::open(root.path(), "engine-b").unwrap();
         fs::write(other.path(&Digest::of(b"source")), &file).unwrap();
         assert_eq!(other.load(b"source"), None);
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_makes_room_whichever_engine_made_it() {
+        let root = tempfile::tempdir().unwrap();
+        let open = |engine: &str| NativeCache::open(root.path(), engine).unwrap();
+        let (old, mut new) = (open("engine-a"), open("engine-b"));
+        let age = |cache: &NativeCache, source: &[u8], hours: u64| {
+            let file = fs::File::options().write(true).open(cache.path(&Digest::of(source)));
+            let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+            file.unwrap().set_modified(then).unwrap();
+        };
+        old.store(b"of another engine", b"native");
+        age(&old, b"of another engine", 9);
+        for (source, hours) in [(b"first ", 8), (b"second", 7), (b"third ", 6)] {
+            new.store(source, b"native");
+            age(&new, source, hours);
+        }
+        assert!(new.load(b"first ").is_some(), "using it makes it the youngest");
+
+        new.room = Room { bytes: 1 << 20, files: 3 };
+        new.store(b"fourth", b"native");
+        assert_eq!(old.load(b"of another engine"), None);
+        assert_eq!(new.load(b"second"), None);
+        for source in [b"first ", b"third ", b"fourth"] {
+            assert!(new.load(source).is_some());
+        }
+
+        new.room = Room { bytes: 10, files: 3 };
+        new.store(b"fifth ", b"native");
+        assert!(new.load(b"fifth ").is_some(), "what is stored is kept, however large");
+        assert_eq!(new.load(b"fourth"), None);
+
+        let unused = SystemTime::now() - 2 * UNUSED;
+        let directory = fs::File::open(&old.directory).unwrap();
+        directory.set_modified(unused).unwrap();
+        new.store(b"sixth ", b"native");
+        assert!(!old.directory.exists(), "nobody uses that engine any more");
+        // One that does after all makes it again.
+        old.store(b"back", b"native");
+        assert!(old.load(b"back").is_some());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn neither_links_nor_pipes_are_read() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = NativeCache::open(root.path(), "engine").unwrap();
+        cache.store(b"source", b"native");
+        let path = cache.path(&Digest::of(b"source"));
+        let elsewhere = root.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        assert_eq!(cache.load(b"source"), None, "even if it leads to authentic code");
+        cache.store(b"source", b"native");
+        assert!(cache.load(b"source").is_some(), "the link was replaced");
+        assert!(elsewhere.exists());
     }
 
     #[test]

@@ -5,10 +5,14 @@
 //! compiled, so that the others don't pay for metering.
 
 mod cache;
+mod compiler;
 mod ticker;
 
+use std::error::Error;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -22,6 +26,8 @@ use crate::digest::hex;
 use crate::grants::MAX_MEMORY_BYTES;
 
 use cache::NativeCache;
+use compiler::Turns;
+pub use compiler::{Compiler, native_code};
 use ticker::Ticker;
 
 /// The most calls at once; further ones wait for a place.
@@ -42,7 +48,11 @@ pub(crate) const MAX_TABLES: u32 = 8;
 /// The most linear memories in one component.
 pub(crate) const MAX_MEMORIES: u32 = 1;
 
-/// Where an [`Engine`] keeps native code, and how many calls it runs at once.
+/// The fewest compilations that may run at once, so that one which takes all the time that it gets
+/// does not keep the next one waiting.
+const MIN_COMPILATIONS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+
+/// Where an [`Engine`] gets and keeps native code, and how many calls it runs at once.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// The directory of the native code cache, which only its owner may write; without one, every
@@ -50,11 +60,14 @@ pub struct EngineOptions {
     pub cache: Option<PathBuf>,
     /// The most calls at once.
     pub concurrency: u32,
+    /// What compiles. Without one, that is done in this process, and a component that was made for
+    /// it can take minutes and gigabytes: set one where components of strangers are compiled.
+    pub compiler: Option<Compiler>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache: None, concurrency: DEFAULT_CONCURRENCY }
+        Self { cache: None, concurrency: DEFAULT_CONCURRENCY, compiler: None }
     }
 }
 
@@ -69,7 +82,35 @@ pub enum EngineError {
     Ticker(#[source] std::io::Error),
     /// The component is not valid, or larger than what is compiled.
     #[error("cannot compile the component")]
-    Compile(#[source] wasmtime::Error),
+    Compile(#[source] Box<dyn Error + Send + Sync>),
+    /// Compiling took longer than it may.
+    #[error(
+        "compiling the component took more than {} s: it holds functions that are too large, or \
+         too many of them",
+        limit.as_secs()
+    )]
+    TooSlow {
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// Compiling took more memory than it may.
+    #[error(
+        "compiling the component took more than {limit_mb} MiB of memory: it holds functions that \
+         are too large, or too many of them"
+    )]
+    TooMuchMemory {
+        /// How much it may take, in mebibytes.
+        limit_mb: u64,
+    },
+    /// The compiler ended without a result, in its own process.
+    #[error("the compiler crashed on the component ({how})")]
+    Crashed {
+        /// How it ended.
+        how: String,
+    },
+    /// The process that compiles cannot be run.
+    #[error("cannot run the compiler")]
+    Worker(#[source] std::io::Error),
 }
 
 /// The engine that all calls of a process share. Clones are cheap and mean the same engine.
@@ -83,6 +124,7 @@ struct Shared {
     metered: OnceLock<Machine>,
     options: EngineOptions,
     places: Semaphore,
+    compilations: Turns,
 }
 
 /// One wasmtime engine with what belongs to it.
@@ -117,16 +159,21 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
         let unmetered = Machine::start(Metering::Off, &options)?;
         let places = Semaphore::new(options.concurrency as usize);
-        let shared = Shared { unmetered, metered: OnceLock::new(), options, places };
+        let cores = std::thread::available_parallelism().unwrap_or(MIN_COMPILATIONS);
+        let compilations = Turns::new(cores.max(MIN_COMPILATIONS).get());
+        let metered = OnceLock::new();
+        let shared = Shared { unmetered, metered, options, places, compilations };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Turns a component into native code, or takes that from the cache.
     ///
-    /// This takes CPU time in proportion to the component's size: call it off the async threads.
+    /// This takes CPU time in proportion to the component's size, and waits while as many others
+    /// compile as the machine has cores: call it off the async threads.
     ///
     /// # Errors
-    /// Where the component is not valid.
+    /// Where the component is not valid, or compiling it takes more than it may. Nothing of a failed
+    /// attempt is kept.
     ///
     /// # Security
     /// The component is hostile; wasmtime validates it. Cached native code is used only if this
@@ -134,19 +181,19 @@ impl Engine {
     pub fn compile(&self, component: &Component, metering: Metering) -> Result<Code, EngineError> {
         let machine = self.machine(metering)?;
         let source = component.bytes();
-        if let Some(native) = machine.cache.as_ref().and_then(|cache| cache.load(source)) {
-            // SAFETY: the bytes carry a MAC under a key that only this data directory's owner can
-            // read, over the digest of the same source and this engine's fingerprint, so they are
-            // what `serialize` gave an engine of this version and configuration.
-            let loaded =
-                unsafe { wasmtime::component::Component::deserialize(&machine.wasmtime, &native) };
-            match loaded {
-                Ok(component) => return Ok(Code { component, metering }),
-                Err(error) => tracing::warn!(%error, "cached native code does not load; compiling"),
-            }
+        if let Some(component) = machine.cached(source) {
+            return Ok(Code { component, metering });
         }
-        let component = wasmtime::component::Component::new(&machine.wasmtime, source)
-            .map_err(EngineError::Compile)?;
+        let _turn = self.shared.compilations.take();
+        // Whoever had the turn may have compiled the same.
+        if let Some(component) = machine.cached(source) {
+            return Ok(Code { component, metering });
+        }
+        let component = match &self.shared.options.compiler {
+            Some(compiler) => machine.load(&compiler.compile(component, metering)?),
+            None => wasmtime::component::Component::new(&machine.wasmtime, source),
+        };
+        let component = component.map_err(|error| EngineError::Compile(error.into()))?;
         if let Some(cache) = &machine.cache
             && let Ok(native) = component.serialize()
         {
@@ -196,9 +243,33 @@ impl Machine {
         });
         Ok(Self { wasmtime, cache, _ticker: ticker })
     }
+
+    /// What the cache has for `source`, if it may be run.
+    fn cached(&self, source: &[u8]) -> Option<wasmtime::component::Component> {
+        let native = self.cache.as_ref()?.load(source)?;
+        self.load(&native)
+            .inspect_err(
+                |error| tracing::warn!(%error, "cached native code does not load; compiling"),
+            )
+            .ok()
+    }
+
+    /// Makes native code ready to be instantiated; it comes from the cache or from the compiler.
+    fn load(&self, native: &[u8]) -> wasmtime::Result<wasmtime::component::Component> {
+        // SAFETY: what the cache gives carries a MAC under a key that only this data directory's
+        // owner can read, over the digest of the same source and this engine's fingerprint; what
+        // the compiler gives is what `native_code` gave, as `Compiler::new` demands. So both are
+        // what an engine of this version and configuration made of the same source.
+        unsafe { wasmtime::component::Component::deserialize(&self.wasmtime, native) }
+    }
 }
 
-/// What native code must have been made by to be used: version, flags, and CPU features.
+/// What native code must have been made by to be used.
+///
+/// wasmtime's hash covers its own version, the target triple, the compiler's settings, the flags of
+/// the instruction set that it found on this machine's CPU, the tunables (fuel, epochs, memory) and
+/// the WebAssembly features. A `.cwasm` repeats all of that within, and wasmtime compares it with
+/// the CPU again when it loads one. This crate's version is added, whose bounds may change.
 fn fingerprint(engine: &wasmtime::Engine) -> String {
     struct Update(Sha256);
 
@@ -265,6 +336,57 @@ fn pool(concurrency: u32) -> PoolingAllocationConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    #[test]
+    fn what_is_compiled_elsewhere_runs_on_an_engine_with_a_pool() {
+        let pool = InstanceAllocationStrategy::Pooling(pool(1));
+        let of = |config: &Config| fingerprint(&wasmtime::Engine::new(config).unwrap());
+        let mut pooling = config(Metering::Off);
+        assert_eq!(of(pooling.allocation_strategy(pool)), of(&config(Metering::Off)));
+    }
+
+    #[test]
+    fn no_more_compile_at_once_than_there_are_turns() {
+        let turns = Turns::new(2);
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let _turn = turns.take();
+                    most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
+                    std::thread::sleep(Duration::from_millis(5));
+                    running.fetch_sub(1, SeqCst);
+                });
+            }
+        });
+        assert_eq!(most.into_inner(), 2);
+    }
+
+    #[test]
+    fn nothing_of_a_failed_attempt_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&attempts);
+        // SAFETY: what it gives comes from `native_code` for the same component, or is an error.
+        let compiler = unsafe {
+            Compiler::new(move |component, metering| match counted.fetch_add(1, SeqCst) {
+                0 => Err(EngineError::TooSlow { limit: Duration::from_secs(1) }),
+                _ => native_code(component, metering),
+            })
+        };
+        let engine = Engine::new(EngineOptions {
+            cache: Some(directory.path().to_owned()),
+            compiler: Some(compiler),
+            ..EngineOptions::default()
+        });
+        let (engine, component) = (engine.unwrap(), crate::component::fixtures::component());
+        let compile = || engine.compile(&component, Metering::Off).map(drop);
+        assert!(matches!(compile(), Err(EngineError::TooSlow { .. })));
+        compile().unwrap();
+        compile().unwrap();
+        assert_eq!(attempts.load(SeqCst), 2, "the third time it comes from the cache");
+    }
 
     #[test]
     fn fingerprints_tell_engines_apart_and_stay_the_same() {

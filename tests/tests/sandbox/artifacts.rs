@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use kami_core::component::Artifact;
 use kami_core::digest::Digest;
+use kami_core::engine::{Engine, EngineOptions, Metering};
 use kami_core::grants::Capabilities;
 use kami_core::registry::Installed;
 use kami_core::resolve::{self, ResolveError};
@@ -306,13 +307,45 @@ fn planted_native_code_is_not_loaded() {
         files.into_iter().find(|file| file.exists()).expect("native code is kept")
     };
     let (good, evil) = (native(&victim()), native(&planted));
-    // Authentic code in a stranger's place, the same without its seal, and noise.
-    let code = fs::read(evil).expect("it can be read");
-    for content in [&code[..], &code[32..], &b"noise"[..], &b""[..]] {
+    // Authentic code in a stranger's place, the same without its seal, what was altered or cut off,
+    // the victim's own code as another engine made it, and noise.
+    let (code, own) = (read(&evil), read(&good));
+    let other_engine = code_of_another_engine(&good);
+    let altered = flipped(&own, own.len() / 2, 3);
+    let cut = &own[..own.len() - 1];
+    for content in
+        [&code[..], &code[32..], &altered[..], cut, &other_engine[..], &b"noise"[..], &b""[..]]
+    {
         fs::write(&good, content).expect("files can be written");
         let ran = lab.cargo_kami(&["call", "victim", "--input", "{}"]);
         ran.expect(19, "intact");
         assert!(!ran.stderr.contains("owned"), "{ran:?}");
-        assert_ne!(fs::read(&good).expect("it can be read"), content, "it is made again");
+        assert_ne!(read(&good), content, "it is made again");
     }
+    #[cfg(unix)]
+    for target in [evil.as_path(), Path::new("/dev/zero"), Path::new("/dev/null/nowhere")] {
+        fs::remove_file(&good).expect("files can be removed");
+        std::os::unix::fs::symlink(target, &good).expect("links can be made");
+        let ran = lab.cargo_kami(&["call", "victim", "--input", "{}"]);
+        ran.expect(19, "intact");
+        assert!(!ran.stderr.contains("owned"), "{ran:?}");
+        assert!(!good.is_symlink(), "it is made again");
+    }
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).expect("the file can be read")
+}
+
+/// The native code of the same component as in `file`, as the engine that counts fuel makes it.
+fn code_of_another_engine(file: &Path) -> Vec<u8> {
+    let cache = file.parent().and_then(Path::parent).expect("it is in a cache");
+    let options = EngineOptions { cache: Some(cache.to_owned()), ..EngineOptions::default() };
+    let engine = Engine::new(options).expect("the engine starts");
+    engine.compile(victim().component(), Metering::Fuel).expect("the victim is sound");
+    let name = file.file_name().expect("it is a file");
+    let engines = fs::read_dir(cache).expect("there is a cache").flatten();
+    let files = engines.map(|engine| engine.path().join(name));
+    let mut others = files.filter(|other| other != file && other.exists());
+    read(&others.next().expect("another engine made code of the same"))
 }

@@ -22,3 +22,4 @@ mod trust;
 mod registry;
 mod secrets;
 mod not_artifacts;
+mod bombs;

@@ -1,8 +1,13 @@
 //! All of it at once in the real server, whose client gets every answer, and on stdout nothing else.
 
-use kami_tests::guests::guest;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kami_tests::guests::{guest, program};
 use kami_tests::lab::{Lab, id};
-use kami_tests::server::{Server, text};
+use kami_tests::server::{PATIENCE, Server, text};
 use serde_json::{Value, json};
 
 use super::scene::install_for_limits;
@@ -89,4 +94,30 @@ fn arguments_that_do_not_fit_are_explained_to_the_model() {
     assert_eq!(answer["structuredContent"], json!({"result": 2}));
     let (status, log) = server.finish();
     assert!(status.success(), "{status}: {log}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_may_open_as_many_files_as_it_is_permitted() {
+    let lab = Lab::new();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -n 64 && exec \"$0\" \"$@\""]).arg(program());
+    command.args(["--quiet", "serve", "--data-dir"]).arg(lab.data().path());
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut server = command.spawn().expect("the server starts");
+    let limits = format!("/proc/{}/limits", server.id());
+    let deadline = Instant::now() + PATIENCE;
+    let raised = loop {
+        let limits = fs::read_to_string(&limits).expect("the server runs");
+        let files = limits.lines().find(|line| line.starts_with("Max open files"));
+        let words: Vec<&str> = files.expect("it has a limit").split_whitespace().collect();
+        if words[3] == words[4] || Instant::now() > deadline {
+            break words[3] == words[4];
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    // Its input ends, and with it the server.
+    drop(server.stdin.take());
+    assert!(server.wait().expect("a child can be waited for").success());
+    assert!(raised, "the soft limit is still below the hard one");
 }

@@ -12,6 +12,7 @@ use cargo_metadata::MetadataCommand;
 use kami_core::registry::DataDir;
 
 use crate::exit::{Exit, Failure};
+use crate::ops::compiler::CompileLimits;
 use crate::ops::passphrase::PassphraseOptions;
 use crate::ops::scratch::ScratchDir;
 use crate::ops::{self, Built, CargoOptions, consent, keys, source};
@@ -54,7 +55,8 @@ pub fn run(args: &Args, shell: &Shell) -> anyhow::Result<Exit> {
     heading(shell, "2. Sign and install");
     let key = keys::make(&data, keys::DEFAULT, None)?;
     shell.data(format_args!("made a key with fingerprint {}", key.fingerprint()))?;
-    let settings = Settings { data_dir: data.clone(), verbosity: 0 };
+    let settings =
+        Settings { data_dir: data.clone(), verbosity: 0, compile: CompileLimits::default() };
     for artifact in &built {
         install(artifact, &examples, &settings, shell)?;
     }

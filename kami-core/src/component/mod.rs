@@ -9,8 +9,13 @@
 //! ```
 //!
 //! Our sections are custom sections, so every other tool still reads the file as the component
-//! that it is. What is signed is every byte before the first signature. Only the outermost level
-//! of the file is read here; what is nested in it is validated when it is compiled.
+//! that it is. What is signed is every byte before the first signature.
+//!
+//! A [`Component`] is proof that its bytes were read once at every level of nesting and hold no more
+//! than `bounds` permits; only a `Component` is compiled. Whether its types and instructions are
+//! valid is found when it is.
+
+mod bounds;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -31,8 +36,8 @@ pub const SIGNATURE_SECTION: &str = "kami:signature";
 /// The section that holds the bill of materials, in cargo-auditable's format.
 pub const BILL_OF_MATERIALS_SECTION: &str = ".dep-v0";
 
-/// The largest artifact that is read: interpreters compiled to WebAssembly are a tenth of it.
-pub const MAX_BYTES: usize = 256 << 20;
+/// The largest artifact that is read. CPython with its standard library has 18 MB.
+pub const MAX_BYTES: usize = 128 << 20;
 
 /// The most signatures on one artifact: enough for a chain of custody, and no work for a host.
 pub const MAX_SIGNATURES: usize = 16;
@@ -70,6 +75,22 @@ pub enum ComponentError {
     /// A section that breaks the binary format.
     #[error("the file is not a valid component")]
     Malformed(#[source] wasmparser::BinaryReaderError),
+    /// More of something than any honest component has.
+    #[error("the component is refused: it has {found} {what}, and {most} is the most")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much was found when the count ended.
+        found: u64,
+        /// How much is permitted.
+        most: u64,
+    },
+    /// A component whose instances cannot be counted.
+    #[error(
+        "the component instantiates a component that is handed in from outside, which this host \
+         does not support: link them before they are built"
+    )]
+    ForeignInstance,
     /// More imports or exports than any honest component has.
     #[error("the component has more than {MAX_NAMES} imports and exports")]
     TooManyNames,
@@ -335,6 +356,8 @@ impl Sections {
                 _ => {}
             }
         }
+        // Last, as the above tells better what a file is that is no component at all.
+        bounds::check(bytes)?;
         Ok(sections)
     }
 
