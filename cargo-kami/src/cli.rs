@@ -57,6 +57,7 @@ pub enum Command {
     Call(commands::call::Args),
     Run(commands::run::Args),
     Serve(commands::serve::Args),
+    Log(commands::log::Args),
     Status(commands::status::Args),
     Publish(commands::publish::Args),
     Demo(commands::demo::Args),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use kami_core::audit::AuditError;
 use kami_core::component::ComponentError;
 use kami_core::manifest::ManifestError;
 use kami_core::manifest::source::SourceError;
@@ -31,6 +32,7 @@ pub enum Exit {
     Registry = 18,
     Tool = 19,
     OutputClosed = 20,
+    Audit = 21,
     Interrupted = 130,
 }
 
@@ -50,6 +52,7 @@ pub const ALL: &[Exit] = &[
     Exit::Registry,
     Exit::Tool,
     Exit::OutputClosed,
+    Exit::Audit,
     Exit::Interrupted,
 ];
 
@@ -72,6 +75,7 @@ impl fmt::Display for Exit {
             Self::Registry => "the registry is corrupt or from a newer version",
             Self::Tool => "the tool ran and failed, or was stopped",
             Self::OutputClosed => "the reader of the output went away",
+            Self::Audit => "the audit log is damaged, or cannot be written",
             Self::Interrupted => "interrupted",
         })
     }
@@ -109,6 +113,12 @@ impl Exit {
         }
         if cause.is::<SignatureError>() {
             return Some(Self::Signature);
+        }
+        if let Some(error) = cause.downcast_ref::<AuditError>() {
+            return Some(match error {
+                AuditError::DataDir(error) => Self::of_registry(error),
+                _ => Self::Audit,
+            });
         }
         if let Some(error) = cause.downcast_ref::<RegistryError>() {
             return Some(Self::of_registry(error));

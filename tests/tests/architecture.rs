@@ -14,10 +14,12 @@ const MODULES: &[&str] = &[
     "component",
     "signing",
     "registry",
+    "audit",
     "engine",
     "sandbox",
     "resolve",
     "call",
+    "witness",
     "mcp",
 ];
 

@@ -1,9 +1,11 @@
 //! `cargo kami trust`: whose tools may be installed.
 
+use kami_core::audit::{AuditEvent, TrustAction};
 use kami_core::signing::{PublicKey, TrustStore};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
+use crate::ops::audit;
 use crate::settings::Settings;
 use crate::shell::{Shell, one_line};
 
@@ -58,19 +60,24 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let mut trust = TrustStore::load(&file)?;
     match &args.action {
         Action::Add { key, label } => {
+            let log = audit::open(&settings.data_dir)?;
             trust.add(*key, label);
             trust.save(&file)?;
+            log.append(event(TrustAction::Add, key, label))?;
             shell.status(
                 "Trusted",
                 format_args!("{} (fingerprint {})", one_line(label), key.fingerprint()),
             );
         }
         Action::Remove { key } => {
+            let label = trust.label(key).unwrap_or_default().to_owned();
             if !trust.remove(key) {
                 let message = format!("the key {} is not trusted anyway", key.fingerprint());
                 return Err(Failure::new(Exit::NotFound, message).into());
             }
+            let log = audit::open(&settings.data_dir)?;
             trust.save(&file)?;
+            log.append(event(TrustAction::Remove, key, &label))?;
             shell.status("Removed", format_args!("the key with fingerprint {}", key.fingerprint()));
         }
         Action::List { json } => {
@@ -90,4 +97,8 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         }
     }
     Ok(Exit::Success)
+}
+
+fn event(action: TrustAction, key: &PublicKey, label: &str) -> AuditEvent {
+    AuditEvent::Trust { action, key: key.to_string(), label: label.to_owned() }
 }

@@ -5,9 +5,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use kami_core::audit::AuditEvent;
 use kami_core::registry::DataDir;
 use kami_core::signing::{PublicKey, SecretKey, TrustStore};
 
+use super::audit;
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
 
@@ -43,6 +45,7 @@ pub fn make(data: &DataDir, name: &str) -> anyhow::Result<PublicKey> {
             .help("give another name with --name, or remove that file if nobody trusts the key")
             .into());
     }
+    let log = audit::open(data)?;
     let key = SecretKey::generate()?;
     let mut file = tempfile::NamedTempFile::new_in(data.keys_dir())
         .with_context(|| format!("writing {}", path.display()))?;
@@ -53,6 +56,7 @@ pub fn make(data: &DataDir, name: &str) -> anyhow::Result<PublicKey> {
     let mut trust = TrustStore::load(&data.trust_file())?;
     trust.add(key.public(), name);
     trust.save(&data.trust_file())?;
+    log.append(AuditEvent::Keygen { name: name.to_owned(), key: key.public().to_string() })?;
     Ok(key.public())
 }
 
