@@ -258,8 +258,8 @@ fn describe(event: &AuditEvent) -> String {
             "a process ended while it wrote: {adopted} records before this one were kept, and \
              {discarded_bytes} bytes were no record"
         ),
-        AuditEvent::Retention { through, .. } => {
-            format!("the records up to {through} are not kept any more")
+        AuditEvent::Retention { through } => {
+            format!("the records up to {} are not kept any more", through.sequence)
         }
     }
 }

@@ -351,7 +351,7 @@ impl Chain {
         }
         head.before = if first == head.last_file { head.last } else { self.before(first)? };
         head.first_file = first;
-        Ok(Some(AuditEvent::Retention { through: head.before.sequence, hash: head.before.hash }))
+        Ok(Some(AuditEvent::Retention { through: head.before }))
     }
 
     /// The last record before a file, as the file's first record names it.

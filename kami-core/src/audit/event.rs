@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::line::ChainHead;
 use crate::digest::Digest;
 use crate::name::{PackageId, ToolName};
 
@@ -121,10 +122,8 @@ pub enum AuditEvent {
     },
     /// The oldest files were removed, as there were more than are to be kept.
     Retention {
-        /// The sequence number of the last record that was removed.
-        through: u64,
-        /// Its hash.
-        hash: Digest,
+        /// The last record that was removed.
+        through: ChainHead,
     },
 }
 

@@ -291,7 +291,7 @@ fn whatever_is_altered_is_found() {
     assert!(files.len() >= 4, "{files:?}");
     let mut altered = 0;
     for seed in 1..=3000 {
-        let mut dice = Dice(seed * 0x9e37_79b9_7f4a_7c15);
+        let mut dice = Dice(u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15));
         (0..20).for_each(|_| _ = dice.below(2));
         let changed = alter(&files, &mut dice);
         let found = scene.verify();
@@ -404,7 +404,7 @@ fn a_place_that_was_noted_elsewhere_finds_another_log() {
 fn a_crash_at_any_moment_leaves_a_log_that_verifies_and_goes_on() {
     let scene = Scene::with(2, &small());
     let before = scene.contents();
-    scene.chain(&small()).append(&(2..12).map(record).collect::<Vec<_>>()).unwrap();
+    scene.chain(&small()).append(&(2..18).map(record).collect::<Vec<_>>()).unwrap();
     let after = scene.contents();
     let log_file = |path: &Path| path.extension().is_some_and(|end| end == "jsonl");
     let mut new: Vec<_> = after.iter().filter(|(path, _)| log_file(path)).collect();
@@ -507,8 +507,8 @@ fn old_files_go_and_the_rest_verifies() {
         };
         assert_eq!(dropped, found.dropped);
         let retained = scene.events().into_iter().any(|event| {
-            let AuditEvent::Retention { through, hash } = event else { return false };
-            ChainHead { sequence: through, hash } == found.dropped
+            let AuditEvent::Retention { through } = event else { return false };
+            through == found.dropped
         });
         assert!(retained, "what was dropped is told");
         fs::remove_file(&scene.files()[0]).unwrap();

@@ -18,4 +18,5 @@ mod legacy;
 mod serve;
 mod artifacts;
 mod registry;
+mod audit;
 mod not_artifacts;
