@@ -174,7 +174,7 @@ pub struct CallRecord {
     pub arguments: Arguments,
     /// `ok`, or the code of what went wrong.
     pub outcome: Cow<'static, str>,
-    /// From the arguments to the outcome.
+    /// From the request to the outcome, which includes loading the tool where it was not ready.
     pub micros: u64,
     /// The fuel that was burnt, where it is metered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
