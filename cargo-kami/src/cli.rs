@@ -58,6 +58,7 @@ pub enum Command {
     Call(commands::call::Args),
     Run(commands::run::Args),
     Serve(commands::serve::Args),
+    Log(commands::log::Args),
     Status(commands::status::Args),
     Explain(commands::explain::Args),
     Publish(commands::publish::Args),

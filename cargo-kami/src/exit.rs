@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use kami_core::audit::AuditError;
 use kami_core::component::ComponentError;
 use kami_core::engine::EngineError;
 use kami_core::manifest::ManifestError;
@@ -33,6 +34,7 @@ pub enum Exit {
     Registry = 18,
     Tool = 19,
     OutputClosed = 20,
+    Audit = 21,
     Secrets = 22,
     Interrupted = 130,
 }
@@ -53,6 +55,7 @@ pub const ALL: &[Exit] = &[
     Exit::Registry,
     Exit::Tool,
     Exit::OutputClosed,
+    Exit::Audit,
     Exit::Secrets,
     Exit::Interrupted,
 ];
@@ -76,6 +79,7 @@ impl fmt::Display for Exit {
             Self::Registry => "the registry is corrupt or from a newer version",
             Self::Tool => "the tool ran and failed, or was stopped",
             Self::OutputClosed => "the reader of the output went away",
+            Self::Audit => "the audit log is damaged, or cannot be written",
             Self::Secrets => {
                 "the secrets cannot be opened: no key, another's key, or a damaged store"
             }
@@ -119,6 +123,12 @@ impl Exit {
         }
         if cause.is::<SecretStoreError>() {
             return Some(Self::Secrets);
+        }
+        if let Some(error) = cause.downcast_ref::<AuditError>() {
+            return Some(match error {
+                AuditError::DataDir(error) => Self::of_registry(error),
+                _ => Self::Audit,
+            });
         }
         if let Some(error) = cause.downcast_ref::<RegistryError>() {
             return Some(Self::of_registry(error));

@@ -20,7 +20,8 @@
 //!    [`resolve::VerifiedTool`], the only thing that can be called.
 //! 5. [`call::call`] enters a fresh store, bounds it in time, memory and everything else, and gives
 //!    a [`call::CallReport`], whatever the guest did.
-//! 6. [`mcp`] puts 4 and 5 on the wire.
+//! 6. A [`witness::Witness`] of the call leaves a record in the [`audit`] log, whatever came of it.
+//! 7. [`mcp`] puts 4 to 6 on the wire.
 //!
 //! # Example
 //! ```no_run
@@ -54,8 +55,9 @@ pub mod schema;
 pub mod component;
 pub mod signing;
 
-// What is installed.
+// What is installed, and what happened.
 pub mod registry;
+pub mod audit;
 
 // What only some tools may use, and nobody sees.
 pub mod secrets;
@@ -65,6 +67,7 @@ pub mod engine;
 pub mod sandbox;
 pub mod resolve;
 pub mod call;
+pub mod witness;
 
 // The wire.
 pub mod mcp;

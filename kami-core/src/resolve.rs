@@ -102,6 +102,24 @@ pub enum ResolveError {
     Interrupted,
 }
 
+impl ResolveError {
+    /// A stable code by which people and programs look this up.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "KAMI-UNKNOWN",
+            Self::Ambiguous { .. } => "KAMI-AMBIGUOUS",
+            Self::Tampered { .. } | Self::Record(_) => "KAMI-TAMPERED",
+            Self::Signature { .. } => "KAMI-SIGNATURE",
+            Self::Schema { .. } => "KAMI-SCHEMA",
+            Self::Sandbox { .. } => "KAMI-SANDBOX",
+            Self::Engine(_) => "KAMI-ENGINE",
+            Self::Registry(_) => "KAMI-REGISTRY",
+            Self::Trust(_) => "KAMI-TRUST",
+            Self::Interrupted => "KAMI-HOST",
+        }
+    }
+}
+
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }

@@ -87,6 +87,14 @@ impl Server {
         self.ask("tools/call", &json!({"name": tool, "arguments": arguments}))
     }
 
+    /// Says that nobody waits for the result of the request `id` any more.
+    pub fn cancel(&mut self, id: u64) {
+        let params = json!({"requestId": id});
+        self.send(
+            &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}),
+        );
+    }
+
     /// Waits for the result of the request `id`.
     ///
     /// # Panics

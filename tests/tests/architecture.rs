@@ -17,10 +17,12 @@ const MODULES: &[&str] = &[
     "signing",
     "registry",
     "secrets",
+    "audit",
     "engine",
     "sandbox",
     "resolve",
     "call",
+    "witness",
     "mcp",
 ];
 

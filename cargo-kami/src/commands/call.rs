@@ -1,11 +1,17 @@
 //! `cargo kami call`: one call of an installed tool.
 
+use kami_core::witness::Witness;
+
 use crate::exit::Exit;
 use crate::ops::arguments::{self, ArgumentOptions};
+use crate::ops::audit::AuditFlags;
 use crate::ops::host;
 use crate::ops::outcome::{self, OutputOptions};
 use crate::settings::Settings;
 use crate::shell::Shell;
+
+/// How the audit log names this command.
+const CLIENT: &str = "cargo kami call";
 
 /// Call an installed tool, exactly as an agent would
 ///
@@ -26,6 +32,8 @@ pub struct Args {
     arguments: ArgumentOptions,
     #[command(flatten)]
     output: OutputOptions,
+    #[command(flatten)]
+    audit: AuditFlags,
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
@@ -33,9 +41,26 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let catalog = resolver.catalog()?;
     let entry = catalog.find_loosely(&args.name)?;
     let arguments = arguments::read(&args.arguments, entry.definition())?;
+    let log = args.audit.open(&settings.data_dir)?;
     host::runtime()?.block_on(async {
-        let tool = resolver.resolve(entry).await?;
-        match host::call(&tool, arguments, shell).await? {
+        let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;
+        witness.saw(entry, &arguments);
+        let tool = match resolver.resolve(entry).await {
+            Ok(tool) => tool,
+            Err(error) => {
+                witness.refused(&args.name, &error);
+                log.flush().await?;
+                return Err(error.into());
+            }
+        };
+        witness.knows(&tool);
+        let called = host::call(&tool, arguments, shell).await?;
+        match &called {
+            Ok(report) => witness.ended(report),
+            Err(_) => drop(witness),
+        }
+        log.flush().await?;
+        match called {
             Ok(report) => {
                 outcome::show(entry.wire_name.as_str(), &tool, &report, &args.output, shell)
             }

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
+use kami_core::audit::AuditEvent;
 use kami_core::name::ToolName;
-use kami_core::registry::{InstallOptions, Registry};
+use kami_core::registry::{InstallOptions, Installed, Registry};
 use kami_core::signing::{TrustStore, Unsigned};
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::ops::consent::{self, ConsentOptions};
 use crate::ops::first_use::{self, FirstUseOptions};
-use crate::ops::{host, source};
+use crate::ops::{audit, host, source};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -57,21 +58,26 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let place = args.path.display().to_string();
     let artifact = source::artifact(&args.path, shell)?;
     let mut registry = Registry::open(&settings.data_dir)?;
+    let log = audit::open(&settings.data_dir)?;
     let mut trust = TrustStore::load(&settings.data_dir.trust_file())?;
     let unsigned = if args.allow_unsigned { Unsigned::Allow } else { Unsigned::Refuse };
-    first_use::check_pin(&artifact, &registry, &trust)?;
+    let pinned = first_use::check_pin(&artifact, &registry, &trust);
+    audit::refusal(&log, &place, "KAMI-SIGNATURE", pinned)?;
     let stranger = first_use::allow(&artifact, &mut trust, &args.first_use, Some(shell))?;
-    let signed = source::verify(artifact, &trust, unsigned, &place)?;
-    let grant = consent::ask(&signed, &args.consent, &trust, shell)?;
+    let signed = source::verify(artifact, &trust, unsigned, &place);
+    let signed = audit::refusal(&log, &place, "KAMI-SIGNATURE", signed)?;
+    let grant = consent::ask(&signed, &args.consent, &trust, shell);
+    let grant = audit::refusal(&log, &place, "KAMI-CONSENT", grant)?;
     {
         let _working = shell.working("Compiling to native code");
         host::prepare(&signed, &grant, settings)?;
     }
     if let Some(stranger) = stranger {
-        stranger.remember(&settings.data_dir, shell)?;
+        stranger.remember(&settings.data_dir, &log, shell)?;
     }
     let options = InstallOptions { alias: args.alias.clone(), source: place };
     let installed = registry.install(&signed, &grant, &options)?;
+    log.append(event(&installed)?)?;
     let package = &installed.package.manifest.package;
     let replaced = installed.replaced.as_ref().map(ToString::to_string);
     let tools: Vec<&str> =
@@ -92,4 +98,18 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         );
     }
     Ok(Exit::Success)
+}
+
+/// What the audit log keeps of it.
+fn event(installed: &Installed) -> anyhow::Result<AuditEvent> {
+    let package = &installed.package;
+    Ok(AuditEvent::Install {
+        package: package.id().clone(),
+        version: package.manifest.package.version.clone(),
+        digest: package.digest,
+        replaced: installed.replaced.clone(),
+        signer: package.signer.map(|key| key.to_string()),
+        source: package.source.clone(),
+        grant: serde_json::to_value(&package.grant)?,
+    })
 }

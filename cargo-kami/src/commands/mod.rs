@@ -9,6 +9,7 @@ pub mod inspect;
 pub mod install;
 pub mod keygen;
 pub mod list;
+pub mod log;
 pub mod new;
 pub mod publish;
 pub mod run;
@@ -47,6 +48,7 @@ pub fn run(command: Command, settings: &Settings, shell: &Shell) -> anyhow::Resu
         Command::Run(args) => run::run(&args, settings, shell),
         Command::Explain(args) => explain::run(&args, shell),
         Command::Serve(args) => serve::run(&args, settings, shell),
+        Command::Log(args) => log::run(&args, settings, shell),
         Command::Status(args) => status::run(&args, settings, shell),
         Command::Publish(args) => publish::run(&args, settings, shell),
         Command::Demo(args) => demo::run(&args, shell),

@@ -1,9 +1,12 @@
 //! `cargo kami serve`: the installed tools, for agents.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use kami_core::mcp::{self, Server, ServerOptions};
 
 use crate::exit::Exit;
+use crate::ops::audit::AuditFlags;
 use crate::ops::host;
 use crate::settings::Settings;
 use crate::shell::Shell;
@@ -23,18 +26,23 @@ pub struct Args {
     /// Put into the `_meta` of each result what the call took
     #[arg(long)]
     stats: bool,
+    #[command(flatten)]
+    audit: AuditFlags,
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     host::raise_file_limit();
-    let options = ServerOptions { stats: args.stats, ..ServerOptions::default() };
     host::runtime()?.block_on(async {
         let resolver = host::resolver(settings, shell)?;
+        let log = args.audit.open(&settings.data_dir)?;
+        let audit = Some(Arc::clone(&log));
+        let options = ServerOptions { stats: args.stats, audit, ..ServerOptions::default() };
         let tools = resolver.catalog()?.entries().len();
         shell.status("Serving", format_args!("{tools} tools on stdin and stdout"));
         let interrupted = interruption()?;
         let (input, output) = mcp::stdio_pipes();
         Server::new(resolver, options).serve_stdio(input, output, interrupted).await?;
+        log.flush().await?;
         Ok(Exit::Success)
     })
 }

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use kami_core::audit::{AuditEvent, AuditLog, TrustAction};
 use kami_core::name::{IdPrefix, PackageId};
 use kami_core::registry::{DataDir, Registry};
 use kami_core::signing::{Added, Date, PublicKey, RevokedKey, Rotation, TrustStore, TrustedKey};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
+use crate::ops::audit;
 use crate::settings::Settings;
 use crate::shell::{Shell, one_line};
 
@@ -113,11 +115,30 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         Action::Rotate { statement } => rotate(statement, data, shell)?,
         Action::Pins { json } => pins(*json, data, shell)?,
         Action::Unpin { id } => {
-            Registry::open(data)?.unpin(id)?;
+            let log = audit::open(data)?;
+            let mut registry = Registry::open(data)?;
+            let pins = registry.pins()?;
+            let pin = pins.iter().find(|pin| pin.id == *id);
+            registry.unpin(id)?;
+            if let Some(pin) = pin {
+                record(&log, TrustAction::Unpin, &pin.key, id)?;
+            }
             shell.status("Unpinned", format_args!("{id}: any trusted key may sign the next one"));
         }
     }
     Ok(Exit::Success)
+}
+
+/// Records that what is trusted was changed. The log is opened before anything is, so that nothing
+/// is changed that cannot be recorded.
+fn record(
+    log: &AuditLog,
+    action: TrustAction,
+    key: &PublicKey,
+    label: impl ToString,
+) -> anyhow::Result<()> {
+    let label = label.to_string();
+    Ok(log.append(AuditEvent::Trust { action, key: key.to_string(), label })?)
 }
 
 /// Changes the trust store, while no other process does.
@@ -135,6 +156,7 @@ fn add(terms: TrustedKey, data: &DataDir, shell: &Shell) -> anyhow::Result<()> {
     }
     let (label, fingerprint) = (one_line(&terms.label), terms.public.fingerprint());
     let (scope, term) = (scope_of(&terms), term_of(&terms));
+    let (log, key) = (audit::open(data)?, terms.public);
     update(data, |trust| {
         if let Some(revoked) = trust.revocation(&terms.public) {
             return Err(still_revoked(revoked, &data.trust_file()));
@@ -142,6 +164,7 @@ fn add(terms: TrustedKey, data: &DataDir, shell: &Shell) -> anyhow::Result<()> {
         trust.insert(terms);
         Ok(())
     })?;
+    record(&log, TrustAction::Add, &key, &label)?;
     shell.status("Trusted", format_args!("{label} (fingerprint {fingerprint}) for {scope}{term}"));
     Ok(())
 }
@@ -157,10 +180,12 @@ fn still_revoked(key: &RevokedKey, file: &Path) -> anyhow::Error {
 }
 
 fn remove(key: &PublicKey, data: &DataDir, shell: &Shell) -> anyhow::Result<()> {
+    let log = audit::open(data)?;
     if !update(data, |trust| Ok(trust.remove(key)))? {
         let message = format!("the key {} is not trusted anyway", key.fingerprint());
         return Err(Failure::new(Exit::NotFound, message).into());
     }
+    record(&log, TrustAction::Remove, key, "")?;
     shell.status("Removed", format_args!("the key with fingerprint {}", key.fingerprint()));
     Ok(())
 }
@@ -168,10 +193,12 @@ fn remove(key: &PublicKey, data: &DataDir, shell: &Shell) -> anyhow::Result<()> 
 fn revoke(key: PublicKey, reason: &str, data: &DataDir, shell: &Shell) -> anyhow::Result<()> {
     let date = Date::of(SystemTime::now());
     let revoked = RevokedKey { public: key, reason: one_line(reason), date };
+    let log = audit::open(data)?;
     update(data, |trust| {
         trust.revoke(revoked);
         Ok(())
     })?;
+    record(&log, TrustAction::Revoke, &key, one_line(reason))?;
     shell.status("Revoked", format_args!("the key with fingerprint {}", key.fingerprint()));
     Ok(())
 }
@@ -182,8 +209,10 @@ fn import(file: &Path, data: &DataDir, shell: &Shell) -> anyhow::Result<()> {
         return Err(Failure::new(Exit::NotFound, message).into());
     }
     let list = TrustStore::load(file)?;
+    let log = audit::open(data)?;
     let taken = update(data, |trust| Ok(trust.revoke_all(list)))?;
     for key in &taken {
+        record(&log, TrustAction::Revoke, &key.public, one_line(&key.reason))?;
         let (fingerprint, reason) = (key.public.fingerprint(), one_line(&key.reason));
         shell.status("Revoked", format_args!("{fingerprint}, {}: {reason}", key.date));
     }
@@ -198,10 +227,12 @@ fn rotate(statement: &str, data: &DataDir, shell: &Shell) -> anyhow::Result<()> 
         true => statement.parse()?,
         false => read_statement(Path::new(statement))?.parse()?,
     };
+    let log = audit::open(data)?;
     // First what is trusted, then what is pinned: after a kill in between, the same command goes on.
     let label =
         update(data, |trust| Ok(trust.rotate(&rotation, SystemTime::now())?.label.clone()))?;
     let moved = Registry::open(data)?.rotate_pins(&rotation)?;
+    record(&log, TrustAction::Rotate, &rotation.successor(), one_line(&label))?;
     let (old, new) = (rotation.old().fingerprint(), rotation.successor().fingerprint());
     shell.status("Trusted", format_args!("key {new} of {} after {old}", one_line(&label)));
     for id in moved {

@@ -1,8 +1,10 @@
 //! `cargo kami uninstall`: a tool that is not called any more.
 
+use kami_core::audit::AuditEvent;
 use kami_core::registry::Registry;
 
 use crate::exit::{Exit, Failure};
+use crate::ops::audit;
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -22,6 +24,7 @@ pub struct Args {
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     let mut registry = Registry::open(&settings.data_dir)?;
+    let log = audit::open(&settings.data_dir)?;
     for name in &args.names {
         let packages = registry.packages()?;
         let exact = packages.iter().find(|package| package.id().as_str() == name);
@@ -39,6 +42,10 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             }
         };
         let removed = registry.uninstall(package.id())?;
+        log.append(AuditEvent::Uninstall {
+            package: removed.id().clone(),
+            version: Some(removed.manifest.package.version.clone()),
+        })?;
         shell.status(
             "Uninstalled",
             format_args!("{} {}", removed.id(), removed.manifest.package.version),

@@ -5,6 +5,7 @@
 
 use std::time::SystemTime;
 
+use kami_core::audit::{AuditEvent, AuditLog, TrustAction};
 use kami_core::component::Artifact;
 use kami_core::name::IdPrefix;
 use kami_core::registry::{DataDir, Registry, RegistryError};
@@ -33,12 +34,18 @@ impl FirstUse {
     ///
     /// # Errors
     /// Where the trust store cannot be changed.
-    pub fn remember(&self, data: &DataDir, shell: &Shell) -> anyhow::Result<()> {
+    pub fn remember(&self, data: &DataDir, log: &AuditLog, shell: &Shell) -> anyhow::Result<()> {
         let allow = |trust: &mut TrustStore| -> Result<(), TrustError> {
             trust.allow(self.key, self.prefix.clone());
             Ok(())
         };
         TrustStore::update(&data.trust_file(), allow)?;
+        let label = self.prefix.to_string();
+        log.append(AuditEvent::Trust {
+            action: TrustAction::Add,
+            key: self.key.to_string(),
+            label,
+        })?;
         let fingerprint = self.key.fingerprint();
         shell.status("Trusted", format_args!("key {fingerprint} for `{}`", self.prefix));
         Ok(())

@@ -7,11 +7,13 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use kami_core::atomic_file;
+use kami_core::audit::AuditEvent;
 use kami_core::registry::{DataDir, Registry};
 use kami_core::signing::{
     Passphrase, PublicKey, Rotation, RotationError, SecretKey, TrustError, TrustStore,
 };
 
+use super::audit;
 use super::passphrase::PassphraseOptions;
 use crate::exit::{Exit, Failure};
 use crate::shell::Shell;
@@ -109,6 +111,7 @@ fn create(
             .help("give another name with --name, or remove that file if nobody trusts the key")
             .into());
     }
+    let log = audit::open(data)?;
     let key = SecretKey::generate()?;
     let mut file = tempfile::NamedTempFile::new_in(data.keys_dir())
         .with_context(|| format!("writing {}", path.display()))?;
@@ -119,6 +122,7 @@ fn create(
     file.as_file().sync_all()?;
     // Another process that makes the same key at the same moment keeps its own.
     file.persist_noclobber(&path).with_context(|| format!("writing {}", path.display()))?;
+    log.append(AuditEvent::Keygen { name: name.to_owned(), key: key.public().to_string() })?;
     Ok(key)
 }
 

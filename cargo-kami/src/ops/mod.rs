@@ -6,6 +6,7 @@
 //! the bill of materials ([`bill`]) into one file.
 
 pub mod arguments;
+pub mod audit;
 pub mod bill;
 pub mod build;
 pub mod check;

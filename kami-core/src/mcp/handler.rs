@@ -27,6 +27,7 @@ use super::outcome;
 use super::session::server_info;
 use crate::call::{Level, call};
 use crate::resolve::Resolver;
+use crate::witness::Witness;
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
 const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
@@ -63,6 +64,13 @@ fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
     context.meta.protocol_version().is_some_and(|version| !version.has_initialize())
 }
 
+/// Who calls, by its own word.
+fn client_name(context: &RequestContext<RoleServer>) -> Option<String> {
+    let session = || context.peer.peer_info().map(|peer| peer.client_info.clone());
+    let client = context.meta.client_info().or_else(session)?;
+    Some(format!("{} {}", client.name, client.version))
+}
+
 impl Handler {
     pub(super) fn new(
         resolver: Arc<Resolver>,
@@ -94,13 +102,35 @@ impl Handler {
         request: CallToolRequestParams,
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let catalog = self.resolver.catalog().map_err(|error| outcome::no_catalog(&error))?;
-        let entry = catalog.find(&request.name).map_err(|error| outcome::unknown_tool(&error))?;
-        let tool = match self.resolver.resolve(entry).await {
-            Ok(tool) => tool,
-            Err(error) => return Ok(outcome::refusal(entry, &error).into()),
+        let witness = Witness::new(self.options.audit.as_ref(), client_name(context)).await;
+        let mut witness = match witness {
+            Ok(witness) => witness,
+            Err(error) => return Ok(outcome::unrecorded(&error).into()),
+        };
+        let catalog = match self.resolver.catalog() {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                witness.refused(&request.name, &error);
+                return Err(outcome::no_catalog(&error));
+            }
+        };
+        let entry = match catalog.find(&request.name) {
+            Ok(entry) => entry,
+            Err(error) => {
+                witness.refused(&request.name, &error);
+                return Err(outcome::unknown_tool(&error));
+            }
         };
         let arguments = request.arguments.unwrap_or_default();
+        witness.saw(entry, &arguments);
+        let tool = match self.resolver.resolve(entry).await {
+            Ok(tool) => tool,
+            Err(error) => {
+                witness.refused(&request.name, &error);
+                return Ok(outcome::refusal(entry, &error).into());
+            }
+        };
+        witness.knows(&tool);
         let (speaker, relay) = relay(
             context.peer.clone(),
             &entry.wire_name,
@@ -108,6 +138,7 @@ impl Handler {
             context.meta.get_progress_token(),
         );
         let report = relay.during(call(&tool, arguments, Arc::new(speaker))).await;
+        witness.ended(&report);
         let stats = self.options.stats.then_some(report.stats);
         let mut result = outcome::reply(entry, report);
         if let Some(stats) = stats {

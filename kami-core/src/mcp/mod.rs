@@ -34,6 +34,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
+use crate::audit::AuditLog;
 use crate::call::CallReport;
 use crate::resolve::Resolver;
 use handler::Handler;
@@ -62,6 +63,8 @@ pub struct ServerOptions {
     pub watch_interval: Duration,
     /// Whether each result tells, in its `_meta`, what the call took.
     pub stats: bool,
+    /// Where calls are recorded; `None`: nowhere. While the log cannot be written, calls are refused.
+    pub audit: Option<Arc<AuditLog>>,
 }
 
 impl Default for ServerOptions {
@@ -70,6 +73,7 @@ impl Default for ServerOptions {
             page_size: const { NonZeroUsize::new(1000).unwrap() },
             watch_interval: Duration::from_millis(500),
             stats: false,
+            audit: None,
         }
     }
 }

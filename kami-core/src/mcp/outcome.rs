@@ -15,12 +15,14 @@ use rmcp::model::{
     MetaObject, TextContent, Tool, ToolAnnotations,
 };
 
+use crate::audit::AuditError;
 use crate::call::{
     CallError, CallOutcome, CallReport, CallStats, Content, ContentAnnotations, ContentBody,
     ResourceBody, ResourceContents, ResourceLink, Role, ToolResult,
 };
 use crate::grants::Denial;
 use crate::resolve::{CatalogEntry, ResolveError};
+use crate::witness::UNRECORDED;
 
 /// The key in a result's `_meta` under which stands what a call took.
 const STATS: &str = "dev.kami/stats";
@@ -49,7 +51,7 @@ pub(super) fn tool(entry: &CatalogEntry) -> Tool {
 /// The registry cannot be read: no request about tools can be answered.
 pub(super) fn no_catalog(error: &ResolveError) -> ErrorData {
     tracing::error!(error = error as &dyn Error, "the registry cannot be read");
-    let message = format!("the installed tools cannot be read [{}]", refusal_code(error));
+    let message = format!("the installed tools cannot be read [{}]", error.code());
     ErrorData::internal_error(message, None)
 }
 
@@ -60,7 +62,7 @@ pub(super) fn unknown_tool(error: &ResolveError) -> ErrorData {
 
 /// A tool that is installed and may not run.
 pub(super) fn refusal(entry: &CatalogEntry, error: &ResolveError) -> CallToolResult {
-    let (tool, code) = (entry.wire_name.as_str(), refusal_code(error));
+    let (tool, code) = (entry.wire_name.as_str(), error.code());
     tracing::warn!(tool, code, error = error as &dyn Error, "a tool was refused");
     let why = match error {
         ResolveError::Signature { source, .. } => format!("{error}: {source}"),
@@ -74,20 +76,10 @@ pub(super) fn refusal(entry: &CatalogEntry, error: &ResolveError) -> CallToolRes
     failure(format!("{why} [{code}]"))
 }
 
-/// A stable code by which people and programs look up a refusal.
-fn refusal_code(error: &ResolveError) -> &'static str {
-    match error {
-        ResolveError::NotFound { .. } => "KAMI-UNKNOWN",
-        ResolveError::Ambiguous { .. } => "KAMI-AMBIGUOUS",
-        ResolveError::Tampered { .. } | ResolveError::Record(_) => "KAMI-TAMPERED",
-        ResolveError::Signature { .. } => "KAMI-SIGNATURE",
-        ResolveError::Schema { .. } => "KAMI-SCHEMA",
-        ResolveError::Sandbox { .. } => "KAMI-SANDBOX",
-        ResolveError::Engine(_) => "KAMI-ENGINE",
-        ResolveError::Registry(_) => "KAMI-REGISTRY",
-        ResolveError::Trust(_) => "KAMI-TRUST",
-        ResolveError::Interrupted => "KAMI-HOST",
-    }
+/// A call that is not made because it could not be recorded.
+pub(super) fn unrecorded(error: &AuditError) -> CallToolResult {
+    tracing::error!(error = error as &dyn Error, "a call was refused: the audit log failed");
+    failure(format!("the call cannot be recorded, and so is not made [{UNRECORDED}]"))
 }
 
 /// What came of a call.

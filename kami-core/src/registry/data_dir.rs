@@ -19,6 +19,7 @@ use crate::digest::Digest;
 /// secrets.kami                       the secrets of tools, sealed
 /// secrets.lock                       whoever changes them holds a lock on this
 /// scratch/                           one directory for each running call that may write files
+/// audit/                             what happened
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataDir {
@@ -90,13 +91,23 @@ impl DataDir {
         self.path.join("scratch")
     }
 
+    /// The log of what happened.
+    pub fn audit_dir(&self) -> PathBuf {
+        self.path.join("audit")
+    }
+
     /// Makes all directories that are not there; only their owner may enter the new ones.
     ///
     /// # Errors
     /// Where one of the paths is something else than a directory, or cannot be made one.
     pub fn create(&self) -> Result<(), RegistryError> {
-        let directories =
-            [self.artifacts_dir(), self.cache_dir(), self.keys_dir(), self.scratch_dir()];
+        let directories = [
+            self.artifacts_dir(),
+            self.cache_dir(),
+            self.keys_dir(),
+            self.scratch_dir(),
+            self.audit_dir(),
+        ];
         // From the outside in, so that the path to blame is the one that is reported.
         create_private(&self.path)?;
         directories.iter().try_for_each(|directory| create_private(directory))

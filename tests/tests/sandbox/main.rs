@@ -21,5 +21,6 @@ mod artifacts;
 mod trust;
 mod registry;
 mod secrets;
+mod audit;
 mod not_artifacts;
 mod bombs;
