@@ -136,8 +136,15 @@ impl VerifiedTool {
             None => Metering::Off,
         };
         let code = engine.compile(artifact.component(), metering)?;
-        let sandbox = Sandbox::new(engine, artifact.component(), &code, effective, surroundings)
-            .map_err(|source| ResolveError::Sandbox { package: package.clone(), source })?;
+        let sandbox = Sandbox::new(
+            engine,
+            artifact.component(),
+            &code,
+            effective,
+            surroundings,
+            Some(package),
+        )
+        .map_err(|source| ResolveError::Sandbox { package: package.clone(), source })?;
         let sandbox = Arc::new(sandbox);
         let tools = manifest.tools.iter().map(|definition| {
             Ok(Arc::new(Self {
@@ -390,7 +397,9 @@ impl Resolver {
         let surroundings = Surroundings {
             environment: options.environment,
             scratch: Some(data.scratch_dir()),
+            kept: Some(data.kept_scratch_dir()),
             private: Some(data.path().to_owned()),
+            ..Surroundings::default()
         };
         let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
         let latest = Latest { seen: Instant::now(), catalog, trust: digest_of_trust(data) };

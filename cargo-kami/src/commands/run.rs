@@ -55,6 +55,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         environment: host::environment(),
         scratch: Some(scratch.path().to_owned()),
         private: Some(settings.data_dir.path().to_owned()),
+        ..Surroundings::default()
     };
     let tools = {
         let _working = shell.working("Compiling to native code");

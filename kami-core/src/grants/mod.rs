@@ -237,6 +237,23 @@ impl Effective {
         })
     }
 
+    /// Why `thing`, a change below the mount that the guest sees at `guest_path`, is denied.
+    pub fn change_denied(&self, thing: String, guest_path: &str) -> Denial {
+        let name = guest_path.trim_start_matches('/');
+        let requested = self.requested.mounts.iter().find(|(mount, _)| mount.as_str() == name);
+        if self.requested.fs != FsAccess::Sandbox {
+            Denial::not_requested(thing, "fs-access = \"sandbox\"".to_owned())
+        } else if requested.is_none_or(|(_, mount)| mount.access == Access::ReadOnly) {
+            Denial::not_requested(thing, format!("mounts.{name}.access = \"read-write\""))
+        } else if self.granted.fs != FsAccess::Sandbox {
+            Denial::not_granted(thing, "fs = \"sandbox\"".to_owned())
+        } else {
+            let bound = self.granted.mounts.iter().find(|(mount, _)| mount.as_str() == name);
+            let path = bound.map_or("PATH".into(), |(_, binding)| binding.path.to_string_lossy());
+            Denial::not_granted(thing, format!("--mount {name}={path}:rw"))
+        }
+    }
+
     /// Whether the tool has a scratch directory.
     pub fn has_scratch(&self) -> bool {
         self.fs() == FsAccess::Sandbox
@@ -291,6 +308,8 @@ impl Denial {
                     "the tool's author can ask for it under [package.metadata.kami.security]: {line}"
                 )
             }
+            DenialRule::Unsafe => "there is nothing that would permit it".to_owned(),
+            DenialRule::WriteLimit => format!("the limit can be raised: {line}"),
             DenialRule::NotGranted => format!("the operator can grant it: {line}"),
         }
     }
@@ -307,6 +326,10 @@ pub enum DenialRule {
     SpecialAddress,
     /// Sockets are for nobody: HTTP requests are the only way to the network.
     RawSocket,
+    /// It is for nobody, as it would undermine what is promised.
+    Unsafe,
+    /// The limit of bytes that one call may write to files is reached.
+    WriteLimit,
 }
 
 impl fmt::Display for DenialRule {
@@ -318,6 +341,8 @@ impl fmt::Display for DenialRule {
                 "the address is not a public one, and is reached only by requests that name it literally"
             }
             Self::RawSocket => "tools reach the network by HTTP requests only",
+            Self::Unsafe => "no tool may do that",
+            Self::WriteLimit => "the limit of bytes written to files is reached",
         })
     }
 }

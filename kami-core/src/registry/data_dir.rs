@@ -16,6 +16,7 @@ use crate::digest::Digest;
 /// keys/                              secret keys
 /// trust.toml                         the public keys that are trusted
 /// scratch/                           one directory for each running call that may write files
+/// scratch-kept/<id>/                 what a package keeps from call to call
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataDir {
@@ -70,6 +71,11 @@ impl DataDir {
     /// The private directories of running calls.
     pub fn scratch_dir(&self) -> PathBuf {
         self.path.join("scratch")
+    }
+
+    /// The private directories of packages that keep theirs, each named after its package.
+    pub fn kept_scratch_dir(&self) -> PathBuf {
+        self.path.join("scratch-kept")
     }
 
     /// Makes all directories that are not there; only their owner may enter the new ones.
