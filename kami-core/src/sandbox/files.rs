@@ -129,6 +129,13 @@ impl Budget {
         }
     }
 
+    /// Says that something is about to change, which may make room for later calls.
+    fn touch(&self) {
+        if let Some(room) = &self.0.room {
+            room.touch();
+        }
+    }
+
     /// What writing `length` bytes at `offset` costs: a hole before them counts as if it were
     /// filled, as filling it later would cost only what is written.
     fn spend_at(&self, file: &fs::File, offset: u64, length: usize) -> Result<(), OverBudget> {
@@ -303,6 +310,7 @@ impl FilesView<'_> {
             self.files.denials.push(self.files.effective.change_denied(thing, guest_path));
             return Err(ErrorCode::NotPermitted.into());
         }
+        self.files.budget.touch();
         self.files.note(fd.rep(), path, Access::ReadWrite);
         Ok(())
     }
@@ -426,7 +434,7 @@ mod step {
 
     /// How often resolving is tried again when something is renamed meanwhile, as the kernel then
     /// cannot tell whether the path stays inside.
-    const ATTEMPTS: usize = 16;
+    const ATTEMPTS: usize = 64;
 
     /// Looks at what is there, and then opens it without waiting: should it have become a pipe in
     /// between, this returns at once, and what was opened is judged again.
@@ -441,6 +449,8 @@ mod step {
                 _ => return Opened::Special,
             },
             Err(Errno::NOENT) if create => true,
+            // Old kernels do not know this step, and some containers forbid it.
+            Err(Errno::NOSYS | Errno::PERM) => return Opened::Unavailable,
             Err(error) => return refused(error),
         };
         if is_new && let Err(over) = budget.spend(ENTRY_BYTES) {
@@ -519,9 +529,8 @@ mod step {
             Errno::XDEV => Opened::LedOut,
             // A pipe without a reader, or a device without a driver, came in between.
             Errno::NXIO | Errno::NODEV => Opened::Special,
-            // Old kernels do not know this step, some containers forbid it, and it cannot be taken
-            // while there is renaming without end.
-            Errno::NOSYS | Errno::PERM | Errno::AGAIN => Opened::Unavailable,
+            // A guest that renames without end must not get a slower and weaker way to open.
+            Errno::AGAIN => Opened::Failed(ErrorCode::Busy),
             other => Opened::Failed(ErrorCode::from(std::io::Error::from(other))),
         }
     }
@@ -1017,5 +1026,58 @@ impl OutputStream for Charged {
 
     async fn cancel(&mut self) {
         self.inner.cancel().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(limit: u64, denials: &Denials) -> Budget {
+        Budget::new(limit, None, denials.clone())
+    }
+
+    #[test]
+    fn a_budget_is_spent_to_the_last_byte_and_says_when_it_is_over() {
+        let denials = Denials::default();
+        let budget = budget(1 << 20, &denials);
+        assert!(budget.spend(1 << 20).is_ok());
+        assert!(denials.take().is_empty());
+        assert!(budget.spend(1).is_err());
+        assert!(budget.spend(u64::MAX).is_err());
+        assert_eq!(denials.take().len(), 1, "the same thing is told once");
+        budget.give_back(1);
+        assert!(budget.spend(1).is_ok());
+    }
+
+    #[test]
+    fn holes_count_as_if_they_were_filled() {
+        let file = tempfile::tempfile().unwrap();
+        let budget = budget(100, &Denials::default());
+        file.set_len(10).unwrap();
+        assert!(budget.spend_at(&file, 5, 5).is_ok(), "5 bytes over what is there");
+        assert!(budget.spend_at(&file, 60, 46).is_err(), "a hole of 50 and 46 bytes");
+        assert!(budget.spend_at(&file, u64::MAX, 1).is_err());
+        assert!(budget.spend_at(&file, u64::MAX, 0).is_ok());
+        assert!(budget.spend_at(&file, 60, 45).is_ok(), "one byte less");
+        assert!(budget.spend(1).is_err());
+    }
+
+    #[test]
+    fn paths_that_climb_out_are_known_by_their_looks() {
+        for out in ["..", "../a", "a/../..", "/", "/a", "./..", "a//../../b", "//"] {
+            assert!(leads_out(out), "{out}");
+        }
+        for inside in ["", ".", "a", "a/..", "a/../b", "./a/./..", "..a", "a/...", "a/"] {
+            assert!(!leads_out(inside), "{inside}");
+        }
+    }
+
+    #[test]
+    fn notes_keep_the_most_that_was_done() {
+        let notes = AccessNotes::default();
+        notes.add("/a".to_owned(), Access::ReadWrite);
+        notes.add("/a".to_owned(), Access::ReadOnly);
+        assert_eq!(notes.take(), [("/a".to_owned(), Access::ReadWrite)].into());
     }
 }

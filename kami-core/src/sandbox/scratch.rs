@@ -126,6 +126,8 @@ struct Ledger {
     charged_before: u64,
     /// Everything charged since the process began.
     charged: u64,
+    /// Whether something may have changed since looking began.
+    touched: bool,
 }
 
 impl Room {
@@ -137,6 +139,7 @@ impl Room {
         let fits = found.saturating_add(since).saturating_add(bytes) <= limit;
         if fits {
             ledger.charged = ledger.charged.saturating_add(bytes);
+            ledger.touched = true;
         }
         fits
     }
@@ -147,15 +150,22 @@ impl Room {
         ledger.charged = ledger.charged.saturating_sub(bytes);
     }
 
+    /// Says that something is about to change, be it for the better.
+    pub(super) fn touch(&self) {
+        self.lock().touched = true;
+    }
+
     fn is_stale(&self) -> bool {
         let ledger = self.lock();
-        ledger.charged != ledger.charged_before
-            || ledger.found.is_none_or(|(_, when)| when.elapsed() > MEASURE_AGE)
+        ledger.touched || ledger.found.is_none_or(|(_, when)| when.elapsed() > MEASURE_AGE)
     }
 
     /// Looks how much there is. What is written meanwhile may count twice, and is not missed.
     fn measure(&self, path: &Path) {
-        let charged_before = self.lock().charged;
+        let mut ledger = self.lock();
+        ledger.touched = false;
+        let charged_before = ledger.charged;
+        drop(ledger);
         let found = size_below(path);
         let mut ledger = self.lock();
         ledger.found = Some((found, Instant::now()));
@@ -370,6 +380,7 @@ mod tests {
         room.give_back(ENTRY_BYTES - 1000);
         assert!(room.charge(ENTRY_BYTES - 1000, limit));
         fs::remove_dir_all(path.join("a")).unwrap();
+        room.touch();
         let (_, room) = kept.enter().await.unwrap();
         assert!(room.charge(limit, limit), "it is empty again");
 
