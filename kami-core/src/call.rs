@@ -382,8 +382,14 @@ pub async fn describe(
     component: &Component,
 ) -> Result<Vec<ToolDefinition>, DescribeError> {
     let code = engine.compile(component, Metering::Off)?;
-    let sandbox =
-        Sandbox::new(engine, component, &code, Effective::nothing(), &Surroundings::default())?;
+    let sandbox = Sandbox::new(
+        engine,
+        component,
+        &code,
+        Effective::nothing(),
+        &Surroundings::default(),
+        None,
+    )?;
     let mut description = String::new();
     let report = enter(&sandbox, Arc::new(()), DESCRIBE_LIMIT, async |store| {
         description = match sandbox.entry() {
@@ -451,7 +457,7 @@ async fn enter(
     body: impl AsyncFnOnce(&mut wasmtime::Store<State>) -> wasmtime::Result<CallOutcome>,
 ) -> CallReport {
     let started = Instant::now();
-    let mut store = match sandbox.store(events) {
+    let mut store = match sandbox.store(events).await {
         Ok(store) => store,
         Err(error) => return CallReport::without_entry(CallError::Sandbox(error), started),
     };

@@ -155,8 +155,15 @@ impl VerifiedTool {
             _ => Metering::Fuel,
         };
         let code = engine.compile(artifact.component(), metering)?;
-        let sandbox = Sandbox::new(engine, artifact.component(), &code, effective, surroundings)
-            .map_err(|source| ResolveError::Sandbox { package: package.clone(), source })?;
+        let sandbox = Sandbox::new(
+            engine,
+            artifact.component(),
+            &code,
+            effective,
+            surroundings,
+            Some(package),
+        )
+        .map_err(|source| ResolveError::Sandbox { package: package.clone(), source })?;
         let sandbox = Arc::new(sandbox);
         let tools = manifest.tools.iter().map(|definition| {
             Ok(Arc::new(Self {
@@ -452,9 +459,10 @@ impl Resolver {
         let surroundings = Surroundings {
             environment,
             scratch: Some(data.scratch_dir()),
+            kept: Some(data.kept_scratch_dir()),
             private: Some(data.path().to_owned()),
             secrets,
-            metered: false,
+            ..Surroundings::default()
         };
         let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
         let trust = TrustState::read(data, clock());

@@ -61,6 +61,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         private: Some(settings.data_dir.path().to_owned()),
         secrets: Some(secrets::source(&settings.data_dir, shell)),
         metered: true,
+        ..Surroundings::default()
     };
     let tools = {
         let _working = shell.working("Compiling to native code");

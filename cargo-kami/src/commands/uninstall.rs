@@ -1,7 +1,9 @@
 //! `cargo kami uninstall`: a tool that is not called any more.
 
+use anyhow::Context as _;
 use kami_core::audit::AuditEvent;
 use kami_core::registry::Registry;
+use kami_core::sandbox::forget;
 
 use crate::exit::{Exit, Failure};
 use crate::ops::audit;
@@ -10,7 +12,8 @@ use crate::shell::Shell;
 
 /// Uninstall tools
 ///
-/// Servers that run drop the tool at once. Its grants are forgotten.
+/// Servers that run drop the tool at once. Its grants are forgotten, and the
+/// files that it kept are removed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,6 +45,8 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             }
         };
         let removed = registry.uninstall(package.id())?;
+        forget(&settings.data_dir.kept_scratch_dir(), removed.id())
+            .with_context(|| format!("removing what {} kept", removed.id()))?;
         log.append(AuditEvent::Uninstall {
             package: removed.id().clone(),
             version: Some(removed.manifest.package.version.clone()),

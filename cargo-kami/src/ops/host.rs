@@ -56,6 +56,7 @@ pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> a
     let surroundings = Surroundings {
         environment: environment(),
         scratch: Some(settings.data_dir.scratch_dir()),
+        kept: Some(settings.data_dir.kept_scratch_dir()),
         private: Some(settings.data_dir.path().to_owned()),
         ..Surroundings::default()
     };

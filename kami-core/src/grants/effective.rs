@@ -9,9 +9,7 @@ use super::endpoint::{Endpoint, Host};
 use super::limits::{Limit, Limits};
 use super::net::{NetAccess, NetPattern};
 use super::secret::{Injection, SecretName, SecretRequest};
-use super::{
-    Access, Capabilities, Ceilings, EnvName, FsAccess, Grant, MountName, ScratchMode, is_public,
-};
+use super::{Access, Capabilities, Ceilings, EnvName, FsAccess, Grant, ScratchMode, is_public};
 
 /// What a policy allows at most, whatever was granted. What is `None` is not restricted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,8 +31,6 @@ pub struct Ceiling {
 /// A directory that a running tool sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount<'a> {
-    /// Its name in the manifest.
-    pub name: &'a MountName,
     /// Where the guest sees it.
     pub guest_path: String,
     /// What stands behind it.
@@ -177,8 +173,29 @@ impl Effective {
             let below = |roots: &Vec<PathBuf>| roots.iter().any(|root| host_path.starts_with(root));
             let permitted = self.ceilings.iter().all(|c| c.mount_roots.as_ref().is_none_or(below));
             let guest_path = name.guest_path();
-            permitted.then_some(Mount { name, guest_path, host_path, access })
+            permitted.then_some(Mount { guest_path, host_path, access })
         })
+    }
+
+    /// Why `thing`, a change below the mount that the guest sees at `guest_path`, is denied.
+    pub fn change_denied(&self, thing: String, guest_path: &str) -> Denial {
+        let name = guest_path.trim_start_matches('/');
+        let requested = self.requested.mounts.iter().find(|(mount, _)| mount.as_str() == name);
+        let bound = self.granted.mounts.iter().find(|(mount, _)| mount.as_str() == name);
+        if self.requested.fs != FsAccess::Sandbox {
+            let line = "fs-access = \"sandbox\"".to_owned();
+            Denial::new(thing, DenialRule::NotRequested, line)
+        } else if requested.is_none_or(|(_, mount)| mount.access == Access::ReadOnly) {
+            let line = format!("mounts.{name}.access = \"read-write\"");
+            Denial::new(thing, DenialRule::NotRequested, line)
+        } else if self.granted.fs != FsAccess::Sandbox {
+            Denial::new(thing, DenialRule::NotGranted, "--allow fs=sandbox".to_owned())
+        } else if bound.is_some_and(|(_, binding)| binding.access == Access::ReadWrite) {
+            Denial::new(thing, DenialRule::Policy, "fs = \"sandbox\"".to_owned())
+        } else {
+            let path = bound.map_or("PATH".into(), |(_, binding)| binding.path.to_string_lossy());
+            Denial::new(thing, DenialRule::NotGranted, format!("--mount {name}={path}:rw"))
+        }
     }
 
     /// Whether the tool has a scratch directory, and what becomes of it after a call.
@@ -210,7 +227,7 @@ impl Effective {
 mod tests {
     use super::*;
     use crate::grants::Binding;
-    use crate::grants::MountRequest;
+    use crate::grants::{MountName, MountRequest};
 
     fn patterns(entries: &[&str]) -> Vec<NetPattern> {
         entries.iter().map(|entry| entry.parse().unwrap()).collect()

@@ -19,6 +19,7 @@ use crate::digest::Digest;
 /// secrets.kami                       the secrets of tools, sealed
 /// secrets.lock                       whoever changes them holds a lock on this
 /// scratch/                           one directory for each running call that may write files
+/// scratch-kept/<id>/                 what a package keeps from call to call
 /// audit/                             what happened
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +90,11 @@ impl DataDir {
     /// The private directories of running calls.
     pub fn scratch_dir(&self) -> PathBuf {
         self.path.join("scratch")
+    }
+
+    /// The private directories of packages that keep theirs, each named after its package.
+    pub fn kept_scratch_dir(&self) -> PathBuf {
+        self.path.join("scratch-kept")
     }
 
     /// The log of what happened.

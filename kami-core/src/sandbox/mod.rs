@@ -5,9 +5,10 @@
 //! list is added, and which nothing survives.
 
 mod bindings;
+mod admission;
 mod cpu;
 mod egress;
-mod admission;
+mod files;
 mod http;
 mod limiter;
 mod mounts;
@@ -24,12 +25,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Store, UpdateDeadline};
-use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::p2::bindings::filesystem;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::component::{Abi, Component};
 use crate::engine::{Code, Engine, EngineError, Metering};
-use crate::grants::{Access, Denial, Effective, SCRATCH_PATH};
+use crate::grants::{Access, Denial, Effective, SCRATCH_PATH, ScratchMode};
+use crate::name::PackageId;
 use crate::secrets::{Scrubber, SecretSource};
 
 pub(crate) use admission::{Admitted, Refusal};
@@ -37,16 +40,20 @@ pub(crate) use bindings::exports::kami::tool::tools as contract;
 pub(crate) use bindings::kami::tool::types;
 pub(crate) use bindings::{Tool, ToolPre, v0_1};
 pub(crate) use cpu::CpuClock;
+pub use files::AccessNotes;
 pub use mounts::MountError;
 pub use output::Captured;
+pub use scratch::forget;
 pub(crate) use scratch::sweep;
 
 use admission::Admission;
 use egress::GrantedSecrets;
+use files::{Budget, Files, FilesView, KamiFiles};
 use http::{Denials, HttpGate};
 use limiter::Limiter;
+use mounts::Bound;
 use output::Capture;
-use scratch::Scratch;
+use scratch::{Kept, Scratch};
 use sockets::SocketGate;
 
 /// How much more than its result a guest may hand to the host in one call between them: what is
@@ -76,6 +83,10 @@ pub struct Surroundings {
     pub environment: BTreeMap<String, String>,
     /// The directory in which scratch directories are made; without one, none is given.
     pub scratch: Option<PathBuf>,
+    /// The directory in which packages keep theirs; without one, each call gets an empty one.
+    pub kept: Option<PathBuf>,
+    /// Where it is noted what guests do with files.
+    pub notes: Option<AccessNotes>,
     /// The directory that holds keys, registry and native code, and that no mount may touch.
     pub private: Option<PathBuf>,
     /// Opens the secrets; without it, no secret has a value.
@@ -196,11 +207,20 @@ pub struct Sandbox {
     entry: Entry,
     effective: Arc<Effective>,
     variables: Vec<(String, String)>,
-    scratch: Option<PathBuf>,
-    private: Option<PathBuf>,
+    mounts: Vec<(Bound, String)>,
+    scratch: Option<ScratchSource>,
+    notes: Option<AccessNotes>,
     lookups: Arc<Semaphore>,
     admission: Admission,
     secrets: Arc<GrantedSecrets>,
+}
+
+/// Where scratch directories come from.
+enum ScratchSource {
+    /// Each call gets an empty one, made in this directory.
+    Emptied(PathBuf),
+    /// All calls share one.
+    Kept(Kept),
 }
 
 /// A linked component of either contract.
@@ -212,21 +232,27 @@ pub(crate) enum Entry {
 impl Sandbox {
     /// Links `code`, which was compiled from `component`, under `effective` grants.
     ///
+    /// Only a `package` has a place for what is to be kept.
+    ///
     /// # Errors
     /// Where the component imports what the host does not offer, or a mount is not fit to be one.
     ///
     /// # Security
-    /// Nothing of the component runs here. Mounts are vetted here, once, and not on every call.
+    /// Nothing of the component runs here. Mounts are vetted and opened here, once; every call gets
+    /// the directories that were vetted.
     pub fn new(
         engine: &Engine,
         component: &Component,
         code: &Code,
         effective: Effective,
         surroundings: &Surroundings,
+        package: Option<&PackageId>,
     ) -> Result<Self, SandboxError> {
-        for mount in effective.mounts() {
-            mounts::vet(mount.host_path, surroundings.private.as_deref())?;
-        }
+        let private = surroundings.private.as_deref();
+        let bind = |mount: crate::grants::Mount<'_>| {
+            Bound::open(&mount, private).map(|bound| (bound, mount.guest_path))
+        };
+        let mounts = effective.mounts().map(bind).collect::<Result<_, _>>()?;
         let linker = linker(engine.wasmtime(code.metering)?).map_err(SandboxError::Link)?;
         let linked = linker.instantiate_pre(&code.component).map_err(SandboxError::Link)?;
         let entry = match component.abi() {
@@ -247,8 +273,9 @@ impl Sandbox {
             metering: code.metering,
             entry: entry.map_err(SandboxError::Link)?,
             variables,
-            scratch: surroundings.scratch.clone().filter(|_| effective.scratch().is_some()),
-            private: surroundings.private.clone(),
+            mounts,
+            scratch: scratch_source(&effective, surroundings, package),
+            notes: surroundings.notes.clone(),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             admission: Admission::new(&effective.limits()),
             secrets: Arc::new(secrets),
@@ -276,7 +303,10 @@ impl Sandbox {
     }
 
     /// Makes a fresh store for one entry.
-    pub(crate) fn store(&self, events: Arc<dyn EventSink>) -> Result<Store<State>, SandboxError> {
+    pub(crate) async fn store(
+        &self,
+        events: Arc<dyn EventSink>,
+    ) -> Result<Store<State>, SandboxError> {
         let limits = self.effective.limits();
         let denials = Denials::default();
         let log_bytes = limits.log_bytes();
@@ -293,19 +323,7 @@ impl Sandbox {
             Arc::clone(&self.lookups),
         );
         guard_sockets(&mut wasi, sockets.clone());
-        for mount in self.effective.mounts() {
-            mounts::in_place(mount.host_path, self.private.as_deref())?;
-            let permissions = match mount.access {
-                Access::ReadOnly => FsPerms::ReadOnly,
-                Access::ReadWrite => FsPerms::ReadWrite,
-            };
-            wasi.preopened_dir(mount.host_path, &mount.guest_path, permissions)
-                .map_err(SandboxError::Store)?;
-        }
-        let scratch = match &self.scratch {
-            Some(parent) => Some(scratch_directory(parent, &mut wasi)?),
-            None => None,
-        };
+        let (files, scratch) = self.files(&denials).await?;
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles());
         let mut http = WasiHttpCtx::new();
@@ -313,6 +331,7 @@ impl Sandbox {
 
         let state = State {
             wasi: wasi.build(),
+            files,
             http,
             table,
             gate: HttpGate::new(
@@ -353,6 +372,36 @@ impl Sandbox {
         Ok(store)
     }
 
+    /// The file system for one call, and the directory that ends with it.
+    async fn files(&self, denials: &Denials) -> Result<(Files, Option<Scratch>), SandboxError> {
+        let mut roots = Vec::with_capacity(self.mounts.len() + 1);
+        for (bound, guest_path) in &self.mounts {
+            roots.push((bound.dir()?, guest_path.clone()));
+        }
+        let (mut scratch, mut room) = (None, None);
+        let path = match &self.scratch {
+            None => None,
+            Some(ScratchSource::Emptied(parent)) => {
+                let own = Scratch::new(parent).map_err(SandboxError::Scratch)?;
+                Some(scratch.insert(own).path())
+            }
+            Some(ScratchSource::Kept(kept)) => {
+                let (path, shared) = kept.enter().await.map_err(SandboxError::Scratch)?;
+                room = Some(shared);
+                Some(path)
+            }
+        };
+        if let Some(path) = path {
+            let handle = mounts::open_directory(&path).map_err(SandboxError::Scratch)?;
+            let dir = mounts::preopen(handle, Access::ReadWrite);
+            roots.push((dir, SCRATCH_PATH.to_owned()));
+        }
+        let budget = Budget::new(self.effective.limits().write_bytes(), room, denials.clone());
+        let effective = Arc::clone(&self.effective);
+        let files = Files::new(roots, effective, denials.clone(), budget, self.notes.clone());
+        Ok((files, scratch))
+    }
+
     /// How much of the fuel with which `store` began is burnt; `None` where fuel is not metered.
     pub(crate) fn fuel_burnt(&self, store: &Store<State>) -> Option<u64> {
         let tank = self.effective.limits().fuel().unwrap_or(u64::MAX);
@@ -377,6 +426,11 @@ fn granted_secrets(
 fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    // In the place of wasmtime's own, which it uses.
+    linker.allow_shadowing(true);
+    filesystem::types::add_to_linker::<_, KamiFiles>(&mut linker, State::files)?;
+    filesystem::preopens::add_to_linker::<_, KamiFiles>(&mut linker, State::files)?;
+    linker.allow_shadowing(false);
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     sockets::link(&mut linker)?;
     bindings::kami::tool::host::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
@@ -391,19 +445,23 @@ fn guard_sockets(wasi: &mut WasiCtxBuilder, gate: SocketGate) {
     );
 }
 
-fn scratch_directory(
-    parent: &std::path::Path,
-    wasi: &mut WasiCtxBuilder,
-) -> Result<Scratch, SandboxError> {
-    let directory = Scratch::new(parent).map_err(SandboxError::Scratch)?;
-    wasi.preopened_dir(directory.path(), SCRATCH_PATH, FsPerms::ReadWrite)
-        .map_err(SandboxError::Store)?;
-    Ok(directory)
+fn scratch_source(
+    effective: &Effective,
+    surroundings: &Surroundings,
+    package: Option<&PackageId>,
+) -> Option<ScratchSource> {
+    match (effective.scratch()?, &surroundings.kept, package) {
+        (ScratchMode::Kept, Some(parent), Some(package)) => {
+            Some(ScratchSource::Kept(Kept::new(parent, package)))
+        }
+        _ => surroundings.scratch.clone().map(ScratchSource::Emptied),
+    }
 }
 
 /// Everything that one store holds.
 pub(crate) struct State {
     wasi: WasiCtx,
+    files: Files,
     http: WasiHttpCtx,
     table: ResourceTable,
     gate: HttpGate,
@@ -451,6 +509,10 @@ impl State {
 
     pub(crate) fn cpu(&self) -> CpuClock {
         self.cpu.clone()
+    }
+
+    fn files(&mut self) -> FilesView<'_> {
+        self.files.view(&mut self.table)
     }
 
     /// Passes an event on, as long as there are not too many, with not too much text.

@@ -1,4 +1,5 @@
-//! Private directories that live as long as a call, and how they go away again.
+//! Private directories that live as long as a call, or as long as a package is installed, and how
+//! they go away again.
 //!
 //! A guest may fill its directory with whatever it likes, nested as deeply as it likes. So removal
 //! does not recurse, uses short paths, and holds one directory open at a time; and where there is
@@ -7,10 +8,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::name::PackageId;
 
 /// The file whose lock says that a directory is in use.
 const LOCK: &str = "lock";
@@ -21,6 +24,17 @@ const REMOVED_INLINE: usize = 16;
 
 /// A directory without a lock is swept only when it is this old: a new one gets its lock at once.
 const UNLOCKED_AGE: Duration = Duration::from_secs(60);
+
+/// What a file or directory counts for beside its bytes, about what it takes on the disk. So the
+/// bound on bytes bounds their number, too.
+pub(super) const ENTRY_BYTES: u64 = 4 << 10;
+
+/// For how long the size of a kept directory is believed in where nothing of ours was written. It
+/// may be another process that writes.
+const MEASURE_AGE: Duration = Duration::from_secs(1);
+
+/// The most entries that are counted in a kept directory; where there are more, it is full.
+const MAX_MEASURED: usize = 1_000_000;
 
 /// A private directory, removed when dropped.
 pub(super) struct Scratch {
@@ -57,6 +71,142 @@ impl Drop for Scratch {
             Err(error) => tracing::warn!(%error, "a scratch directory is left for the next sweep"),
         }
     }
+}
+
+/// The directory that all calls of one package share.
+///
+/// It lies at `0` below a directory named after the package, so that it is removed as those of
+/// single calls are.
+pub(super) struct Kept {
+    bin: PathBuf,
+    room: Arc<Room>,
+    /// One measures at a time, and whoever waits finds it done.
+    measuring: tokio::sync::Mutex<()>,
+}
+
+impl Kept {
+    /// The directory of `package` below `parent`, which must be private itself.
+    pub(super) fn new(parent: &Path, package: &PackageId) -> Self {
+        let bin = parent.join(package.as_str());
+        Self { bin, room: Arc::default(), measuring: tokio::sync::Mutex::default() }
+    }
+
+    /// What the guest gets, and how much is in it.
+    pub(super) async fn enter(&self) -> io::Result<(PathBuf, Arc<Room>)> {
+        let path = self.bin.join("0");
+        let _measuring = self.measuring.lock().await;
+        if self.room.is_stale() || !path.is_dir() {
+            let (room, path) = (Arc::clone(&self.room), path.clone());
+            let measure = move || fs::create_dir_all(&path).map(|()| room.measure(&path));
+            tokio::task::spawn_blocking(measure).await.map_err(io::Error::other)??;
+        }
+        Ok((path, Arc::clone(&self.room)))
+    }
+}
+
+/// How much a kept directory holds, which is known only by looking: what is written by the calls
+/// that share it is added to what was found last.
+#[derive(Default)]
+pub(super) struct Room(Mutex<Ledger>);
+
+#[derive(Default)]
+struct Ledger {
+    /// What was found, when, and how much had been charged when looking began.
+    found: Option<(u64, Instant)>,
+    charged_before: u64,
+    /// Everything charged since the process began.
+    charged: u64,
+    /// Whether something may have changed since looking began.
+    touched: bool,
+}
+
+impl Room {
+    /// Charges `bytes`, unless the directory would hold more than `limit`.
+    pub(super) fn charge(&self, bytes: u64, limit: u64) -> bool {
+        let mut ledger = self.lock();
+        let found = ledger.found.map_or(0, |(bytes, _)| bytes);
+        let since = ledger.charged.saturating_sub(ledger.charged_before);
+        let fits = found.saturating_add(since).saturating_add(bytes) <= limit;
+        if fits {
+            ledger.charged = ledger.charged.saturating_add(bytes);
+            ledger.touched = true;
+        }
+        fits
+    }
+
+    /// Takes back a charge for what then did not come about.
+    pub(super) fn give_back(&self, bytes: u64) {
+        let mut ledger = self.lock();
+        ledger.charged = ledger.charged.saturating_sub(bytes);
+    }
+
+    /// Says that something is about to change, be it for the better.
+    pub(super) fn touch(&self) {
+        self.lock().touched = true;
+    }
+
+    fn is_stale(&self) -> bool {
+        let ledger = self.lock();
+        ledger.touched || ledger.found.is_none_or(|(_, when)| when.elapsed() > MEASURE_AGE)
+    }
+
+    /// Looks how much there is. What is written meanwhile may count twice, and is not missed.
+    fn measure(&self, path: &Path) {
+        let mut ledger = self.lock();
+        ledger.touched = false;
+        let charged_before = ledger.charged;
+        drop(ledger);
+        let found = size_below(path);
+        let mut ledger = self.lock();
+        ledger.found = Some((found, Instant::now()));
+        ledger.charged_before = charged_before;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sizes of all files below `path`, and [`ENTRY_BYTES`] for everything. Sparse files count in
+/// full. What cannot be looked through, as it is too much or too deep, counts as endless; the guest
+/// may still delete it.
+fn size_below(path: &Path) -> u64 {
+    let mut directories = vec![path.to_owned()];
+    let (mut seen, mut bytes) = (0, 0_u64);
+    while let Some(directory) = directories.pop() {
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            // Another call has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(_) => return u64::MAX,
+        };
+        for entry in entries {
+            seen += 1;
+            let Some(entry) = entry.ok().filter(|_| seen <= MAX_MEASURED) else { return u64::MAX };
+            match entry.metadata() {
+                Ok(found) if found.is_dir() => directories.push(entry.path()),
+                Ok(found) => bytes = bytes.saturating_add(found.len()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(_) => return u64::MAX,
+            }
+            bytes = bytes.saturating_add(ENTRY_BYTES);
+        }
+    }
+    bytes
+}
+
+/// Removes what `package` kept below `parent`; that there is nothing is fine.
+///
+/// # Errors
+/// Where it cannot be removed.
+pub fn forget(parent: &Path, package: &PackageId) -> io::Result<()> {
+    let bin = parent.join(package.as_str());
+    if !bin.try_exists()? {
+        return Ok(());
+    }
+    let mut removal = Removal::new(bin);
+    while !removal.advance(usize::MAX)? {}
+    Ok(())
 }
 
 /// Finishes large removals. Where the thread cannot be started, the next sweep does it.
@@ -201,6 +351,32 @@ mod tests {
             thread::sleep(Duration::from_millis(20));
         }
         panic!("the directory is still there");
+    }
+
+    #[tokio::test]
+    async fn a_kept_directory_counts_what_is_in_it_and_what_is_being_written() {
+        let parent = tempfile::tempdir().unwrap();
+        let package: PackageId = "dev.example.tool".parse().unwrap();
+        let kept = Kept::new(parent.path(), &package);
+        let (path, room) = kept.enter().await.unwrap();
+        fs::create_dir_all(path.join("a/b")).unwrap();
+        fs::write(path.join("a/b/file"), [0; 1000]).unwrap();
+        let limit = 4 * ENTRY_BYTES;
+        assert!(room.charge(3 * ENTRY_BYTES + 1000, limit), "it was empty");
+        assert!(!room.charge(ENTRY_BYTES, limit), "by what was charged");
+        let (_, room) = kept.enter().await.unwrap();
+        assert!(!room.charge(ENTRY_BYTES, limit), "by what is there");
+        assert!(room.charge(ENTRY_BYTES - 1000, limit));
+        room.give_back(ENTRY_BYTES - 1000);
+        assert!(room.charge(ENTRY_BYTES - 1000, limit));
+        fs::remove_dir_all(path.join("a")).unwrap();
+        room.touch();
+        let (_, room) = kept.enter().await.unwrap();
+        assert!(room.charge(limit, limit), "it is empty again");
+
+        forget(parent.path(), &package).unwrap();
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        forget(parent.path(), &package).unwrap();
     }
 
     #[test]

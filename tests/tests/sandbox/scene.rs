@@ -246,7 +246,21 @@ fn install_for_files(lab: &Lab) {
         env: [variable("KAMI_TEST_GRANTED"), variable("KAMI_TEST_SECRET")].into(),
         ..Grant::all(&requests)
     };
-    let tools = ["change", "hoard", "list", "probe", "read", "read_through_link", "scratch"];
+    let tools = [
+        "change",
+        "count_names",
+        "discard",
+        "fill",
+        "hoard",
+        "insist",
+        "keep",
+        "list",
+        "probe",
+        "reach",
+        "read",
+        "read_through_link",
+        "scratch",
+    ];
     lab.install_with(&hostile("files", &tools, &requests), &grant);
     let grant = Grant { fs: FsAccess::ReadOnly, ..grant };
     lab.install_with(&hostile("viewer", &tools, &requests), &grant);
