@@ -97,14 +97,14 @@ impl Budget {
     }
 
     /// Takes `bytes` before they are written.
-    fn spend(&self, bytes: u64) -> Result<(), OverBudget> {
+    fn spend(&self, bytes: u64) -> Result<Spent, OverBudget> {
         let purse = &*self.0;
         let add = |spent: u64| spent.checked_add(bytes).filter(|spent| *spent <= purse.limit);
         let order = Ordering::Relaxed;
         let fits = purse.spent.fetch_update(order, order, add).is_ok();
         let has_room = |room: &Arc<Room>| room.charge(bytes, purse.limit);
         if fits && purse.room.as_ref().is_none_or(has_room) {
-            return Ok(());
+            return Ok(Spent { budget: self.clone(), bytes });
         }
         if fits {
             purse.spent.fetch_sub(bytes, order);
@@ -118,14 +118,6 @@ impl Budget {
         Err(OverBudget)
     }
 
-    /// Gives back what was taken for something that then did not come about.
-    fn give_back(&self, bytes: u64) {
-        self.0.spent.fetch_sub(bytes, Ordering::Relaxed);
-        if let Some(room) = &self.0.room {
-            room.give_back(bytes);
-        }
-    }
-
     /// Says that something is about to change, which may make room for later calls.
     fn touch(&self) {
         if let Some(room) = &self.0.room {
@@ -135,12 +127,45 @@ impl Budget {
 
     /// What writing `length` bytes at `offset` costs: a hole before them counts as if it were
     /// filled, as filling it later would cost only what is written.
-    fn spend_at(&self, file: &fs::File, offset: u64, length: usize) -> Result<(), OverBudget> {
+    fn spend_at(&self, file: &fs::File, offset: u64, length: usize) -> Result<Spent, OverBudget> {
         if length == 0 {
-            return Ok(());
+            return self.spend(0);
         }
         let end = file.metadata().map_or(0, |found| found.len());
         self.spend(offset.saturating_sub(end).saturating_add(length as u64))
+    }
+}
+
+/// Bytes that are paid for, and written when this is dropped at the latest.
+struct Spent {
+    budget: Budget,
+    bytes: u64,
+}
+
+impl Spent {
+    /// Gives back what was taken for something that then did not come about.
+    fn give_back(mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let purse = &*self.budget.0;
+        purse.spent.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(room) = &purse.room {
+            room.give_back(bytes);
+        }
+    }
+
+    /// Gives it back unless `result` is a success.
+    fn keep_for<T, E>(self, result: &Result<T, E>) {
+        if result.is_err() {
+            self.give_back();
+        }
+    }
+}
+
+impl Drop for Spent {
+    fn drop(&mut self) {
+        if let Some(room) = &self.budget.0.room {
+            room.wrote(self.bytes);
+        }
     }
 }
 
@@ -356,13 +381,10 @@ impl FilesView<'_> {
             }
             Err(error) => return self.looked(rep, &path, Err(error)),
         };
-        if is_new {
-            self.files.budget.spend(ENTRY_BYTES).map_err(ErrorCode::from)?;
-        }
+        let cost = if is_new { ENTRY_BYTES } else { 0 };
+        let spent = self.files.budget.spend(cost).map_err(ErrorCode::from)?;
         let opened = self.wasi().open_at(fd, follow, path, create, flags).await;
-        if is_new && opened.is_err() {
-            self.files.budget.give_back(ENTRY_BYTES);
-        }
+        spent.keep_for(&opened);
         opened
     }
 }
@@ -450,13 +472,12 @@ mod step {
             Err(Errno::NOSYS | Errno::PERM) => return Opened::Unavailable,
             Err(error) => return refused(error),
         };
-        if is_new && let Err(over) = budget.spend(ENTRY_BYTES) {
-            return Opened::Failed(over.into());
-        }
+        let spent = match budget.spend(if is_new { ENTRY_BYTES } else { 0 }) {
+            Ok(spent) => spent,
+            Err(over) => return Opened::Failed(over.into()),
+        };
         let opened = resolve(dir, &opening.path, base | flags(opening) | OFlags::NONBLOCK);
-        if is_new && opened.is_err() {
-            budget.give_back(ENTRY_BYTES);
-        }
+        spent.keep_for(&opened);
         match opened {
             Ok(file) => judged(file, opening),
             Err(error) => refused(error),
@@ -659,7 +680,11 @@ impl types::HostDescriptor for FilesView<'_> {
     ) -> FsResult<types::Filesize> {
         let file = self.file(&fd)?;
         self.check_change(&fd, "")?;
-        self.files.budget.spend_at(&file.file, offset, buffer.len()).map_err(ErrorCode::from)?;
+        let _spent = self
+            .files
+            .budget
+            .spend_at(&file.file, offset, buffer.len())
+            .map_err(ErrorCode::from)?;
         self.wasi().write(fd, buffer, offset).await
     }
 
@@ -689,11 +714,9 @@ impl types::HostDescriptor for FilesView<'_> {
         self.check_change(&fd, "")?;
         let length = file.file.metadata().map_or(0, |found| found.len());
         let growth = size.saturating_sub(length);
-        self.files.budget.spend(growth).map_err(ErrorCode::from)?;
+        let spent = self.files.budget.spend(growth).map_err(ErrorCode::from)?;
         let result = self.wasi().set_size(fd, size).await;
-        if result.is_err() {
-            self.files.budget.give_back(growth);
-        }
+        spent.keep_for(&result);
         result
     }
 
@@ -704,12 +727,10 @@ impl types::HostDescriptor for FilesView<'_> {
     ) -> FsResult<()> {
         Self::check_path(&path)?;
         self.check_change(&fd, &path)?;
-        self.files.budget.spend(ENTRY_BYTES).map_err(ErrorCode::from)?;
+        let spent = self.files.budget.spend(ENTRY_BYTES).map_err(ErrorCode::from)?;
         let rep = fd.rep();
         let result = self.wasi().create_directory_at(fd, path.clone()).await;
-        if result.is_err() {
-            self.files.budget.give_back(ENTRY_BYTES);
-        }
+        spent.keep_for(&result);
         self.changed(rep, &path, result)
     }
 
@@ -966,7 +987,8 @@ impl FilesView<'_> {
     ) -> FsResult<Resource<DynOutputStream>> {
         let inner = self.table.delete(inner)?;
         let budget = self.files.budget.clone();
-        let charged: DynOutputStream = Box::new(Charged { inner, file: file.file, at, budget });
+        let charged = Charged { inner, file: file.file, at, budget, under_way: None };
+        let charged: DynOutputStream = Box::new(charged);
         Ok(self.table.push(charged)?)
     }
 }
@@ -978,6 +1000,8 @@ struct Charged {
     /// Where the next byte goes; `None` at the end of the file, wherever that is.
     at: Option<u64>,
     budget: Budget,
+    /// What the last write cost, which may not be over yet. The next one is not begun before.
+    under_way: Option<Spent>,
 }
 
 impl Charged {
@@ -990,7 +1014,9 @@ impl Charged {
             }
             None => self.budget.spend(length as u64),
         };
-        charged.map_err(|over| StreamError::LastOperationFailed(wasmtime::Error::new(over)))
+        let over = |over| StreamError::LastOperationFailed(wasmtime::Error::new(over));
+        self.under_way = Some(charged.map_err(over)?);
+        Ok(())
     }
 }
 
@@ -1018,7 +1044,9 @@ impl OutputStream for Charged {
 
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.charge(bytes.len())?;
-        self.inner.blocking_write_and_flush(bytes).await
+        let result = self.inner.blocking_write_and_flush(bytes).await;
+        self.under_way = None;
+        result
     }
 
     async fn cancel(&mut self) {
@@ -1038,13 +1066,13 @@ mod tests {
     fn a_budget_is_spent_to_the_last_byte_and_says_when_it_is_over() {
         let denials = Denials::default();
         let budget = budget(1 << 20, &denials);
-        assert!(budget.spend(1 << 20).is_ok());
+        let spent = budget.spend(1 << 20).unwrap();
         assert!(denials.take().is_empty());
         assert!(budget.spend(1).is_err());
         assert!(budget.spend(u64::MAX).is_err());
         assert_eq!(denials.take().len(), 1, "the same thing is told once");
-        budget.give_back(1);
-        assert!(budget.spend(1).is_ok());
+        spent.give_back();
+        assert!(budget.spend(1 << 20).is_ok());
     }
 
     #[test]

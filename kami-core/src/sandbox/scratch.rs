@@ -111,11 +111,12 @@ pub(super) struct Room(Mutex<Ledger>);
 
 #[derive(Default)]
 struct Ledger {
-    /// What was found, when, and how much had been charged when looking began.
+    /// What was found, when, and how much of what was charged had been written when looking began.
     found: Option<(u64, Instant)>,
-    charged_before: u64,
-    /// Everything charged since the process began.
+    written_before: u64,
+    /// Everything charged since the process began, and what of it is written by now.
     charged: u64,
+    written: u64,
     /// Whether something may have changed since looking began.
     touched: bool,
 }
@@ -125,13 +126,21 @@ impl Room {
     pub(super) fn charge(&self, bytes: u64, limit: u64) -> bool {
         let mut ledger = self.lock();
         let found = ledger.found.map_or(0, |(bytes, _)| bytes);
-        let since = ledger.charged.saturating_sub(ledger.charged_before);
-        let fits = found.saturating_add(since).saturating_add(bytes) <= limit;
+        let since = ledger.charged.saturating_sub(ledger.written_before);
+        // What costs nothing, such as opening a file to read, is never refused.
+        let held = found.saturating_add(since).saturating_add(bytes);
+        let fits = bytes == 0 || held <= limit;
         if fits {
             ledger.charged = ledger.charged.saturating_add(bytes);
-            ledger.touched = true;
         }
         fits
+    }
+
+    /// Says that what was charged is written now, and would be found.
+    pub(super) fn wrote(&self, bytes: u64) {
+        let mut ledger = self.lock();
+        ledger.written = ledger.written.saturating_add(bytes);
+        ledger.touched = true;
     }
 
     /// Takes back a charge for what then did not come about.
@@ -154,12 +163,12 @@ impl Room {
     fn measure(&self, path: &Path) {
         let mut ledger = self.lock();
         ledger.touched = false;
-        let charged_before = ledger.charged;
+        let written_before = ledger.written;
         drop(ledger);
         let found = size_below(path);
         let mut ledger = self.lock();
         ledger.found = Some((found, Instant::now()));
-        ledger.charged_before = charged_before;
+        ledger.written_before = written_before;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Ledger> {
@@ -364,13 +373,17 @@ mod tests {
         let limit = 4 * ENTRY_BYTES;
         assert!(room.charge(3 * ENTRY_BYTES + 1000, limit), "it was empty");
         assert!(!room.charge(ENTRY_BYTES, limit), "by what was charged");
+        room.wrote(3 * ENTRY_BYTES + 1000);
         let (_, room) = kept.enter().await.unwrap();
         assert!(!room.charge(ENTRY_BYTES, limit), "by what is there");
         assert!(room.charge(ENTRY_BYTES - 1000, limit));
         room.give_back(ENTRY_BYTES - 1000);
         assert!(room.charge(ENTRY_BYTES - 1000, limit));
-        fs::remove_dir_all(path.join("a")).unwrap();
         room.touch();
+        let (_, room) = kept.enter().await.unwrap();
+        assert!(!room.charge(1, limit), "by what is there and what is not written yet");
+        room.wrote(ENTRY_BYTES - 1000);
+        fs::remove_dir_all(path.join("a")).unwrap();
         let (_, room) = kept.enter().await.unwrap();
         assert!(room.charge(limit, limit), "it is empty again");
 
