@@ -25,7 +25,7 @@ const EXITS: [(i32, &str); 15] = [
     (12, "the compiler or its target wasm32-wasip2 is missing"),
     (13, "the file is not what was expected, or cannot become an artifact"),
     (14, "`check` found mistakes"),
-    (15, "unsigned, changed after signing, or signed by a key that is not trusted"),
+    (15, "unsigned, changed after signing, or signed by a key that is not trusted for it"),
     (16, "consent was not given"),
     (17, "nothing of that name"),
     (18, "the registry is corrupt or from a newer version"),

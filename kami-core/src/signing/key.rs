@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use pkcs8::pkcs5::{pbes2, scrypt};
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
@@ -180,12 +180,13 @@ impl SecretKey {
             .map_err(|_| SecretKeyError::Passphrase)
     }
 
-    /// Writes the key as PKCS#8 PEM.
+    /// Writes the key as PKCS#8 PEM, as OpenSSL does.
     ///
     /// # Errors
     /// Where the key cannot be encoded.
     pub fn to_pem(&self) -> Result<impl AsRef<[u8]> + use<>, SecretKeyError> {
-        let pem = self.0.to_pkcs8_pem(LineEnding::LF).map_err(|_| SecretKeyError::Format)?;
+        let pem =
+            self.document().to_pkcs8_pem(LineEnding::LF).map_err(|_| SecretKeyError::Format)?;
         Ok(PemText(pem))
     }
 
@@ -206,7 +207,7 @@ impl SecretKey {
         let cost = scrypt::Params::new(cost, block, passes).map_err(|_| SecretKeyError::Format)?;
         let parameters = pbes2::Parameters::generate_scrypt_aes256cbc(cost, &salt, iv)
             .map_err(|_| SecretKeyError::Format)?;
-        let plain = self.0.to_pkcs8_der().map_err(format)?;
+        let plain = self.document().to_pkcs8_der().map_err(format)?;
         let encrypted = PrivateKeyInfoRef::try_from(plain.as_bytes())
             .and_then(|key| key.encrypt_with_params(parameters, passphrase.0.as_bytes()))
             .map_err(format)?;
@@ -214,6 +215,12 @@ impl SecretKey {
             .to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF)
             .map_err(|_| SecretKeyError::Format)?;
         Ok(PemText(pem))
+    }
+
+    /// The key without its public half, which would make it a version of PKCS#8 that OpenSSL does
+    /// not read.
+    fn document(&self) -> KeypairBytes {
+        KeypairBytes { secret_key: self.0.to_bytes(), public_key: None }
     }
 
     /// The key that others check signatures with.
