@@ -25,6 +25,10 @@ deny:
 clients:
     tests/clients/run
 
+# Fuzz one target of fuzz/README.md for some seconds. Needs cargo-fuzz and a C++ compiler.
+fuzz target seconds="600":
+    cargo fuzz run --sanitizer none --no-cfg-fuzzing {{target}} -- -max_total_time={{seconds}} -rss_limit_mb=2048 -timeout=10
+
 # Everything that must hold before a change lands.
 ci:
     .ci/run

@@ -21,6 +21,10 @@ const MAX_SCHEMA_BYTES: usize = 256 << 10;
 /// The most subschemas, counted as often as they are referred to.
 const MAX_WEIGHT: u64 = 10_000;
 
+/// The deepest nesting of subschemas, counted through references. Whoever compiles a schema or
+/// checks against it goes that deep on the stack, and people nest a tenth of it.
+const MAX_NESTING: usize = 256;
+
 /// The most regular expressions in one schema, each compiled to at most [`MAX_PATTERN_BYTES`].
 const MAX_PATTERNS: usize = 100;
 
@@ -47,6 +51,9 @@ pub enum SchemaError {
     /// More subschemas than [`MAX_WEIGHT`].
     #[error("it has more than {MAX_WEIGHT} subschemas, counted as often as they are referred to")]
     TooHeavy,
+    /// Deeper than [`MAX_NESTING`].
+    #[error("it is nested more than {MAX_NESTING} levels deep, counted through its references")]
+    TooDeep,
     /// More regular expressions than [`MAX_PATTERNS`].
     #[error("it has more than {MAX_PATTERNS} patterns")]
     TooManyPatterns,
@@ -146,86 +153,145 @@ fn size(value: &Value, depth: usize) -> Option<u64> {
     }
 }
 
+/// The keywords whose members are named by the author, and mean nothing by their names.
+const NAMED: &[&str] =
+    &["properties", "patternProperties", "dependentSchemas", "dependencies", "dependentRequired"];
+
+/// What a subschema costs, references followed.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    weight: u64,
+    height: usize,
+}
+
+impl Cost {
+    /// The cost of a value with nothing in it.
+    const ONE: Self = Self { weight: 1, height: 1 };
+
+    /// The cost with `inner` standing within.
+    fn and(self, inner: Self) -> Result<Self, SchemaError> {
+        let weight = self.weight + inner.weight;
+        let height = self.height.max(inner.height + 1);
+        match (weight > MAX_WEIGHT, height > MAX_NESTING) {
+            (true, _) => Err(SchemaError::TooHeavy),
+            (_, true) => Err(SchemaError::TooDeep),
+            _ => Ok(Self { weight, height }),
+        }
+    }
+}
+
 /// Counts the subschemas of a schema, following references.
 struct Weigher<'a> {
     root: &'a Value,
-    /// The weight of what a reference leads to; `None` while it is being weighed.
-    known: HashMap<&'a str, Option<u64>>,
+    /// The cost of the place to which a reference leads; `None` while it is being weighed.
+    known: HashMap<String, Option<Cost>>,
+    /// How deep the walk is at present.
+    depth: usize,
     patterns: usize,
     recursive: bool,
 }
 
 impl<'a> Weigher<'a> {
     fn new(root: &'a Value) -> Self {
-        Self { root, known: HashMap::new(), patterns: 0, recursive: false }
+        Self { root, known: HashMap::new(), depth: 0, patterns: 0, recursive: false }
     }
 
     fn weigh(mut self) -> Result<Option<u64>, SchemaError> {
         // The whole is what `#` leads to.
-        self.known.insert("#", None);
-        let weight = self.of(self.root)?;
-        Ok((!self.recursive).then_some(weight))
+        self.known.insert(String::new(), None);
+        let cost = self.of(self.root)?;
+        Ok((!self.recursive).then_some(cost.weight))
     }
 
     /// Every value within counts as one, whatever keyword it stands under.
-    fn of(&mut self, schema: &'a Value) -> Result<u64, SchemaError> {
-        let mut weight = 1;
+    fn of(&mut self, schema: &'a Value) -> Result<Cost, SchemaError> {
+        if self.depth == MAX_NESTING {
+            return Err(SchemaError::TooDeep);
+        }
+        self.depth += 1;
+        let mut cost = Cost::ONE;
         match schema {
             Value::Object(members) => {
                 for (keyword, member) in members {
-                    weight += match (keyword.as_str(), member) {
-                        ("$ref", Value::String(reference)) => self.target(reference)?,
-                        ("$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
-                            return Err(SchemaError::Reference(excerpt(reference)));
-                        }
-                        ("$defs" | "definitions", _) => 0,
-                        ("pattern", _) => self.patterns(1)?,
-                        ("patternProperties", Value::Object(properties)) => {
-                            self.patterns(properties.len())? + self.of(member)?
-                        }
-                        _ => self.of(member)?,
-                    };
-                    self.check(weight)?;
+                    cost = cost.and(self.keyword(keyword, member)?)?;
                 }
             }
             Value::Array(items) => {
                 for item in items {
-                    weight += self.of(item)?;
-                    self.check(weight)?;
+                    cost = cost.and(self.of(item)?)?;
                 }
             }
             _ => {}
         }
-        Ok(weight)
+        self.depth -= 1;
+        Ok(cost)
     }
 
-    fn target(&mut self, reference: &'a str) -> Result<u64, SchemaError> {
-        match self.known.get(reference) {
-            Some(Some(weight)) => return Ok(*weight),
+    fn keyword(&mut self, keyword: &str, member: &'a Value) -> Result<Cost, SchemaError> {
+        match (keyword, member) {
+            ("$ref", Value::String(reference)) => self.target(reference),
+            ("$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
+                Err(SchemaError::Reference(excerpt(reference)))
+            }
+            // References below it would lead elsewhere than those above.
+            ("$id", Value::String(id)) if self.depth > 1 => {
+                Err(SchemaError::Reference(excerpt(id)))
+            }
+            ("$defs" | "definitions", _) => Ok(Cost::ONE),
+            ("pattern", Value::String(_)) => self.patterns(1),
+            (keyword, Value::Object(members)) if NAMED.contains(&keyword) => {
+                let mut cost = Cost::ONE;
+                if keyword == "patternProperties" {
+                    cost = cost.and(self.patterns(members.len())?)?;
+                }
+                for member in members.values() {
+                    cost = cost.and(self.of(member)?)?;
+                }
+                Ok(cost)
+            }
+            _ => self.of(member),
+        }
+    }
+
+    fn target(&mut self, reference: &str) -> Result<Cost, SchemaError> {
+        let nowhere = || SchemaError::Reference(excerpt(reference));
+        // Two spellings of one place must not be taken for two places, nor one for another.
+        let pointer = reference.strip_prefix('#').and_then(percent_decoded).ok_or_else(nowhere)?;
+        match self.known.get(&pointer) {
+            Some(Some(cost)) => return Ok(*cost),
             Some(None) => {
                 self.recursive = true;
-                return Ok(1);
+                return Ok(Cost::ONE);
             }
             None => {}
         }
-        let pointer = reference.strip_prefix('#').filter(|pointer| pointer.starts_with('/'));
-        let target = pointer
-            .and_then(|pointer| self.root.pointer(pointer))
-            .ok_or_else(|| SchemaError::Reference(excerpt(reference)))?;
-        self.known.insert(reference, None);
-        let weight = self.of(target)?;
-        self.known.insert(reference, Some(weight));
-        Ok(weight)
+        let target = self.root.pointer(&pointer).ok_or_else(nowhere)?;
+        self.known.insert(pointer.clone(), None);
+        let cost = self.of(target)?;
+        self.known.insert(pointer, Some(cost));
+        Ok(cost)
     }
 
-    fn patterns(&mut self, more: usize) -> Result<u64, SchemaError> {
+    fn patterns(&mut self, more: usize) -> Result<Cost, SchemaError> {
         self.patterns += more;
-        if self.patterns > MAX_PATTERNS { Err(SchemaError::TooManyPatterns) } else { Ok(1) }
+        if self.patterns > MAX_PATTERNS { Err(SchemaError::TooManyPatterns) } else { Ok(Cost::ONE) }
     }
+}
 
-    fn check(&self, weight: u64) -> Result<(), SchemaError> {
-        if weight > MAX_WEIGHT { Err(SchemaError::TooHeavy) } else { Ok(()) }
+/// What a fragment of a URI means: `%24` is `$`.
+fn percent_decoded(fragment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(fragment.len());
+    let mut rest = fragment.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            byte => byte,
+        });
     }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -262,6 +328,52 @@ mod tests {
         definitions.insert("a40".into(), json!({"type": "object"}));
         let bomb = json!({"type": "object", "$defs": definitions, "$ref": "#/$defs/a0"});
         assert!(matches!(compile(bomb), Err(SchemaError::TooHeavy)));
+    }
+
+    #[test]
+    fn nothing_hides_what_a_schema_weighs() {
+        let mut definitions = serde_json::Map::new();
+        for level in 0..40 {
+            let next = json!({"$ref": format!("#/$defs/a{}", level + 1)});
+            definitions.insert(format!("a{level}"), json!({"allOf": [next, next]}));
+        }
+        definitions.insert("a40".into(), json!({"type": "object"}));
+        let bomb = json!({"$ref": "#/$defs/a0"});
+        for name in ["pattern", "$defs", "definitions", "$ref", "$id", "properties"] {
+            let schema = json!({"properties": {name: bomb}, "$defs": definitions});
+            assert!(matches!(compile(schema), Err(SchemaError::TooHeavy)), "{name}");
+        }
+        // The encoded name is the bomb's, and not its own.
+        let mut encoded = definitions.clone();
+        encoded.insert("%61%30".into(), json!(true));
+        let schema = json!({"not": {"$ref": "#/$defs/%61%30"}, "$defs": encoded});
+        assert!(matches!(compile(schema), Err(SchemaError::TooHeavy)));
+        // Below an id of its own, the same reference would lead to the inner definitions.
+        let inner = json!({"$id": "inner", "$ref": "#/$defs/a0", "$defs": definitions});
+        let schema = json!({"not": inner, "$defs": {"a0": true}});
+        assert!(matches!(compile(schema), Err(SchemaError::Reference(_))));
+    }
+
+    #[test]
+    fn long_ways_through_references_are_refused() {
+        for step in [1, 10] {
+            let mut definitions = serde_json::Map::new();
+            for level in 0..5000 {
+                let next = json!({"$ref": format!("#/$defs/a{}", level + 1)});
+                definitions.insert(format!("a{level}"), next);
+            }
+            definitions.insert("a5000".into(), json!({"type": "object"}));
+            // From its end on, no part of the way is long.
+            let all: Vec<Value> = (0..=5000)
+                .rev()
+                .step_by(step)
+                .map(|level| json!({"$ref": format!("#/$defs/a{level}")}))
+                .collect();
+            let schema = json!({"not": {"$ref": "#/$defs/a0"}, "$defs": definitions});
+            assert!(matches!(compile(schema), Err(SchemaError::TooDeep)));
+            let schema = json!({"allOf": all, "$defs": definitions});
+            assert!(compile(schema).is_err());
+        }
     }
 
     #[test]

@@ -250,10 +250,11 @@ fn parse_methods(text: &str) -> Result<Vec<String>, NetPatternError> {
 fn parse_range(text: &str) -> Result<Option<(AddressRange, Option<u16>)>, NetPatternError> {
     let Some((address, rest)) = text.split_once('/') else { return Ok(None) };
     let Some(Host::Address(address)) = Host::parse(address) else { return Ok(None) };
-    let (bits, port) = split_port(rest).ok_or(NetPatternError::Port)?;
+    let bits = rest.split(':').next().unwrap_or_default();
     if bits.is_empty() || !bits.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(None);
     }
+    let (_, port) = split_port(rest).ok_or(NetPatternError::Port)?;
     let bits = bits.parse().map_err(|_| NetPatternError::Range)?;
     let range = AddressRange::new(address, bits).ok_or(NetPatternError::Range)?;
     Ok(Some((range, port)))
@@ -371,6 +372,7 @@ mod tests {
             ("GET api.example.com/repos/*", "GET https://api.example.com/repos/../user", false),
             ("https://127.0.0.1:4000/ok", "POST https://127.0.0.1:4000/ok", true),
             ("https://127.0.0.1:4000/ok", "GET https://127.0.0.1:4000/not", false),
+            ("https://127.0.0.1/a:b", "GET https://127.0.0.1/a:b", true),
         ];
         for (pattern, access, expected) in cases {
             assert_eq!(matches(pattern, access), expected, "{pattern} against {access}");
