@@ -85,6 +85,9 @@ fn reach(
     raw::reach(&how, &directory, &path, &other.unwrap_or_default())
 }
 
+/// One step of filling a directory.
+type Step = Box<dyn FnMut(&str) -> Result<(), String>>;
+
 /// A way to fill a disk.
 #[kami_type]
 enum Filling {
@@ -103,7 +106,7 @@ enum Filling {
 fn fill(how: Filling, directories: Vec<String>, most: Option<u32>) -> Result<String, String> {
     let most = most.unwrap_or(u32::MAX);
     let mut steps = 0;
-    let mut step: Box<dyn FnMut(&str) -> Result<(), String>> = match how {
+    let mut step: Step = match how {
         Filling::WriteAll => {
             let path = |directory: &str| format!("{directory}/full");
             let files = directories.iter().map(|directory| File::create(path(directory)));
@@ -186,7 +189,7 @@ mod raw {
     };
     use wasip2::io::streams::{OutputStream, StreamError};
 
-    use super::{Filling, Reach};
+    use super::{Filling, Reach, Step};
 
     fn directory(path: &str) -> Result<Descriptor, String> {
         let found = get_directories().into_iter().find(|(_, at)| at == path);
@@ -259,8 +262,6 @@ mod raw {
         })
     }
 
-    type Step = Box<dyn FnMut(&str) -> Result<(), String>>;
-
     pub(super) fn filling(how: &Filling, directories: &[String]) -> Step {
         const CHUNK: u64 = 1 << 20;
 
@@ -312,9 +313,7 @@ mod raw {
 
 #[cfg(not(target_family = "wasm"))]
 mod raw {
-    use super::{Filling, Reach};
-
-    type Step = Box<dyn FnMut(&str) -> Result<(), String>>;
+    use super::{Filling, Reach, Step};
 
     pub(super) fn link(_: &str, _: &str, _: &str) -> Result<(), String> {
         unreachable!("this is a guest")
