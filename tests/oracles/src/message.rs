@@ -9,7 +9,6 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use std::time::SystemTime;
-
 use kami_core::component::Artifact;
 use kami_core::grants::Grant;
 use kami_core::mcp::{Server, ServerOptions};
