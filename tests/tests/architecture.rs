@@ -13,6 +13,7 @@ const MODULES: &[&str] = &[
     "schema",
     "component",
     "signing",
+    "policy",
     "registry",
     "engine",
     "sandbox",

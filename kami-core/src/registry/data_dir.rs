@@ -15,6 +15,7 @@ use crate::digest::Digest;
 /// cache/                             native code, which can be made again
 /// keys/                              secret keys
 /// trust.toml                         the public keys that are trusted
+/// kami-policy.toml                   the operator's policy, where there is one
 /// scratch/                           one directory for each running call that may write files
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,11 @@ impl DataDir {
     /// The public keys that are trusted.
     pub fn trust_file(&self) -> PathBuf {
         self.path.join("trust.toml")
+    }
+
+    /// The operator's policy, unless another file is named.
+    pub fn policy_file(&self) -> PathBuf {
+        self.path.join("kami-policy.toml")
     }
 
     /// The private directories of running calls.
