@@ -67,6 +67,7 @@ pub(super) fn refusal(entry: &CatalogEntry, error: &ResolveError) -> CallToolRes
         // These speak of the host's own files.
         ResolveError::Registry(_)
         | ResolveError::Trust(_)
+        | ResolveError::Policy(_)
         | ResolveError::Engine(_)
         | ResolveError::Interrupted => format!("`{tool}` cannot be loaded"),
         _ => error.to_string(),
@@ -86,6 +87,7 @@ fn refusal_code(error: &ResolveError) -> &'static str {
         ResolveError::Engine(_) => "KAMI-ENGINE",
         ResolveError::Registry(_) => "KAMI-REGISTRY",
         ResolveError::Trust(_) => "KAMI-TRUST",
+        ResolveError::Policy(_) | ResolveError::Refused { .. } => "KAMI-POLICY",
         ResolveError::Interrupted => "KAMI-HOST",
     }
 }
