@@ -50,6 +50,8 @@ pub enum Command {
     Verify(commands::verify::Args),
     Trust(commands::trust::Args),
     Install(commands::install::Args),
+    Grants(commands::grants::Args),
+    Policy(commands::policy::Args),
     Uninstall(commands::uninstall::Args),
     List(commands::list::Args),
     Inspect(commands::inspect::Args),

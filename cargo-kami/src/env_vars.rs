@@ -11,6 +11,11 @@ pub const DATA_DIR: Variable = Variable {
     doc: "Where installed tools, grants and keys are kept [default: ~/.kami]",
 };
 
+pub const POLICY: Variable = Variable {
+    name: "KAMI_POLICY",
+    doc: "The policy file, which always wins [default: kami-policy.toml in the data directory]",
+};
+
 pub const LOG: Variable = Variable {
     name: "KAMI_LOG",
     doc: "What is logged to stderr, such as `debug` or `kami_core=trace,rmcp=warn`",
@@ -41,6 +46,7 @@ pub const NO_COLOR: Variable =
 
 pub const ALL: &[Variable] = &[
     DATA_DIR,
+    POLICY,
     LOG,
     RUST_LOG,
     CARGO,

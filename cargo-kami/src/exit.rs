@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use kami_core::component::ComponentError;
 use kami_core::manifest::ManifestError;
 use kami_core::manifest::source::SourceError;
+use kami_core::policy::PolicyError;
 use kami_core::registry::RegistryError;
 use kami_core::resolve::ResolveError;
 use kami_core::signing::SignatureError;
@@ -31,6 +32,7 @@ pub enum Exit {
     Registry = 18,
     Tool = 19,
     OutputClosed = 20,
+    Policy = 23,
     Interrupted = 130,
 }
 
@@ -50,6 +52,7 @@ pub const ALL: &[Exit] = &[
     Exit::Registry,
     Exit::Tool,
     Exit::OutputClosed,
+    Exit::Policy,
     Exit::Interrupted,
 ];
 
@@ -67,10 +70,11 @@ impl fmt::Display for Exit {
             Self::Signature => {
                 "unsigned, changed after signing, or signed by a key that is not trusted"
             }
-            Self::Refused => "consent was not given",
+            Self::Refused => "consent was not given, or the policy refuses",
             Self::NotFound => "nothing of that name",
             Self::Registry => "the registry is corrupt or from a newer version",
             Self::Tool => "the tool ran and failed, or was stopped",
+            Self::Policy => "the policy file cannot be read, or is wrong",
             Self::OutputClosed => "the reader of the output went away",
             Self::Interrupted => "interrupted",
         })
@@ -110,6 +114,9 @@ impl Exit {
         if cause.is::<SignatureError>() {
             return Some(Self::Signature);
         }
+        if cause.is::<PolicyError>() {
+            return Some(Self::Policy);
+        }
         if let Some(error) = cause.downcast_ref::<RegistryError>() {
             return Some(Self::of_registry(error));
         }
@@ -117,6 +124,8 @@ impl Exit {
             ResolveError::Registry(error) => Some(Self::of_registry(error)),
             ResolveError::NotFound { .. } | ResolveError::Ambiguous { .. } => Some(Self::NotFound),
             ResolveError::Tampered { .. } | ResolveError::Record(_) => Some(Self::Signature),
+            ResolveError::Policy(_) => Some(Self::Policy),
+            ResolveError::Refused { .. } => Some(Self::Refused),
             ResolveError::Schema { .. } | ResolveError::Sandbox { .. } => Some(Self::Artifact),
             _ => None,
         }

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
+use kami_core::grants::Grant;
 use kami_core::name::ToolName;
-use kami_core::registry::{InstallOptions, Registry};
-use kami_core::signing::{TrustStore, Unsigned};
+use kami_core::registry::{InstallOptions, InstalledPackage, Registry, RegistryError};
+use kami_core::resolve::Catalog;
+use kami_core::signing::{SignedArtifact, TrustStore, Unsigned};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::ops::consent::{self, ConsentOptions};
-use crate::ops::{host, source};
+use crate::ops::consent::{ConsentOptions, Question};
+use crate::ops::{host, policy, source};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -17,12 +19,17 @@ use crate::shell::Shell;
 ///
 /// The signature is checked first. Then you see what the tool asks for and are asked once. It is
 /// compiled to native code now, so that no call has to wait for that.
+///
+/// An update keeps the grant. Where it asks for more, or tells the model something else, you see
+/// the difference and are asked again; what you denied before stays denied.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo kami install .                                  the package in this directory
   cargo kami install target/kami/my-tool.wasm --yes     a built file, without asking back
-  cargo kami install search.wasm --mount docs=./docs:ro bind the directory that it asks for")]
+  cargo kami install search.wasm --mount docs=./docs:ro bind the directory that it asks for
+  cargo kami install search.wasm --grant none           install it, and grant it nothing yet
+  cargo kami install search.wasm --grant search.toml    grant what the file says")]
 pub struct Args {
     /// A package's directory, a directory with a tool.toml, or an artifact
     #[arg(value_name = "PATH")]
@@ -56,13 +63,24 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let trust = TrustStore::load(&settings.data_dir.trust_file())?;
     let unsigned = if args.allow_unsigned { Unsigned::Allow } else { Unsigned::Refuse };
     let signed = source::verify(artifact, &trust, unsigned, &place)?;
-    let grant = consent::ask(&signed, &args.consent, &trust, shell)?;
+    let policy = policy::load(settings)?;
+    let replaced = replaced(&registry, &signed)?;
+    let renamed = renamed(&registry, &signed, replaced.as_ref(), args.alias.as_ref());
+    let question = Question {
+        policy: policy.as_ref(),
+        replaced: replaced.as_ref(),
+        renamed,
+        ..Question::new(&signed, &trust)
+    };
+    let consented = question.ask(&args.consent, shell)?;
     {
         let _working = shell.working("Compiling to native code");
-        host::prepare(&signed, &grant, settings)?;
+        host::prepare(&signed, consented.ruling, settings)?;
     }
-    let options = InstallOptions { alias: args.alias.clone(), source: place };
-    let installed = registry.install(&signed, &grant, &options)?;
+    unchanged(&registry, replaced.as_ref())?;
+    let kept_alias = replaced.and_then(|package| package.alias);
+    let options = InstallOptions { alias: args.alias.clone().or(kept_alias), source: place };
+    let installed = registry.install(&signed, &consented.grant, &options)?;
     let package = &installed.package.manifest.package;
     let replaced = installed.replaced.as_ref().map(ToString::to_string);
     let tools: Vec<&str> =
@@ -83,4 +101,45 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         );
     }
     Ok(Exit::Success)
+}
+
+/// The version that is there. One whose entry is damaged counts as none: installing mends it.
+fn replaced(
+    registry: &Registry,
+    signed: &SignedArtifact,
+) -> Result<Option<InstalledPackage>, RegistryError> {
+    match registry.package(&signed.artifact().manifest().package.id) {
+        Err(RegistryError::Row { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// The names of other packages' tools that change, before and after.
+fn renamed(
+    registry: &Registry,
+    signed: &SignedArtifact,
+    replaced: Option<&InstalledPackage>,
+    alias: Option<&ToolName>,
+) -> Vec<(ToolName, ToolName)> {
+    let artifact = signed.artifact();
+    let package = InstalledPackage {
+        manifest: artifact.manifest().clone(),
+        digest: artifact.digest(),
+        grant: Grant::default(),
+        alias: alias.or(replaced.and_then(|package| package.alias.as_ref())).cloned(),
+        signer: signed.signer(),
+        source: String::new(),
+        installed_at: 0,
+    };
+    // Where another entry is damaged, there is no catalog that could change.
+    Catalog::read(registry).map(|catalog| catalog.renamings(&package)).unwrap_or_default()
+}
+
+/// A person may take long to decide, and decides about what was shown.
+fn unchanged(registry: &Registry, shown: Option<&InstalledPackage>) -> Result<(), RegistryError> {
+    let Some(shown) = shown else { return Ok(()) };
+    match registry.package(shown.id())? {
+        Some(now) if now.digest == shown.digest && now.grant == shown.grant => Ok(()),
+        _ => Err(RegistryError::Changed(shown.id().clone())),
+    }
 }

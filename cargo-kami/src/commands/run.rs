@@ -10,9 +10,9 @@ use kami_core::signing::{TrustStore, Unsigned};
 
 use crate::exit::{Exit, Failure};
 use crate::ops::arguments::{self, ArgumentOptions};
-use crate::ops::consent::{self, ConsentOptions};
+use crate::ops::consent::{ConsentOptions, Question};
 use crate::ops::outcome::{self, OutputOptions};
-use crate::ops::{host, source};
+use crate::ops::{host, policy, source};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -48,7 +48,9 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let trust = TrustStore::load(&settings.data_dir.trust_file())?;
     let unsigned = if args.allow_unsigned { Unsigned::Allow } else { Unsigned::Refuse };
     let signed = source::verify(artifact, &trust, unsigned, &args.path.display().to_string())?;
-    let grant = consent::ask(&signed, &args.consent, &trust, shell)?;
+    let policy = policy::load(settings)?;
+    let question = Question { policy: policy.as_ref(), ..Question::new(&signed, &trust) };
+    let ruling = question.ask(&args.consent, shell)?.ruling;
     let engine = Engine::new(EngineOptions::default())?;
     let scratch = tempfile::tempdir()?;
     let surroundings = Surroundings {
@@ -58,7 +60,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     };
     let tools = {
         let _working = shell.working("Compiling to native code");
-        VerifiedTool::load(&engine, &signed, grant, &surroundings)?
+        VerifiedTool::load(&engine, &signed, ruling, &surroundings)?
     };
     let tool = pick(&tools, args.tool.as_deref())?;
     let arguments = arguments::read(&args.arguments, tool.definition())?;

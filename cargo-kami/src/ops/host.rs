@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use kami_core::call::{self, CallReport, EventSink, GuestEvent};
 use kami_core::engine::{Engine, EngineOptions};
-use kami_core::grants::Grant;
 use kami_core::manifest::JsonObject;
+use kami_core::policy::Ruling;
 use kami_core::resolve::{HostOptions, Resolver, VerifiedTool};
 use kami_core::sandbox::Surroundings;
 use kami_core::signing::SignedArtifact;
@@ -32,7 +32,8 @@ pub fn runtime() -> anyhow::Result<Runtime> {
 /// # Errors
 /// Where the registry cannot be opened or the engine does not start.
 pub fn resolver(settings: &Settings) -> anyhow::Result<Arc<Resolver>> {
-    let options = HostOptions { environment: environment(), ..HostOptions::default() };
+    let policy = Some(settings.policy.clone());
+    let options = HostOptions { environment: environment(), policy, ..HostOptions::default() };
     Ok(Arc::new(Resolver::open(&settings.data_dir, options)?))
 }
 
@@ -41,7 +42,7 @@ pub fn resolver(settings: &Settings) -> anyhow::Result<Arc<Resolver>> {
 ///
 /// # Errors
 /// Where the component is not valid, or does not fit this host.
-pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> anyhow::Result<()> {
+pub fn prepare(signed: &SignedArtifact, ruling: Ruling, settings: &Settings) -> anyhow::Result<()> {
     let cache = Some(settings.data_dir.cache_dir());
     let engine = Engine::new(EngineOptions { cache, ..EngineOptions::default() })?;
     let surroundings = Surroundings {
@@ -49,7 +50,7 @@ pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> a
         scratch: Some(settings.data_dir.scratch_dir()),
         private: Some(settings.data_dir.path().to_owned()),
     };
-    VerifiedTool::load(&engine, signed, grant.clone(), &surroundings)?;
+    VerifiedTool::load(&engine, signed, ruling, &surroundings)?;
     Ok(())
 }
 

@@ -15,6 +15,8 @@ pub mod host;
 pub mod keys;
 pub mod outcome;
 pub mod packages;
+pub mod policy;
+pub mod rights;
 pub mod scratch;
 pub mod source;
 pub mod toolchain;
