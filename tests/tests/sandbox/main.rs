@@ -13,6 +13,7 @@ mod output;
 mod leaks;
 mod files;
 mod net;
+mod grants;
 mod replies;
 mod legacy;
 mod serve;
