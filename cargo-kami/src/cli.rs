@@ -51,6 +51,8 @@ pub enum Command {
     Trust(commands::trust::Args),
     Secret(commands::secret::Args),
     Install(commands::install::Args),
+    Grants(commands::grants::Args),
+    Policy(commands::policy::Args),
     Uninstall(commands::uninstall::Args),
     List(commands::list::Args),
     Inspect(commands::inspect::Args),

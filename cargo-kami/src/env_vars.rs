@@ -11,6 +11,11 @@ pub const DATA_DIR: Variable = Variable {
     doc: "Where installed tools, grants and keys are kept [default: ~/.kami]",
 };
 
+pub const POLICY: Variable = Variable {
+    name: "KAMI_POLICY",
+    doc: "The policy file, which always wins [default: kami-policy.toml in the data directory]",
+};
+
 pub const SECRETS_PASSPHRASE: Variable = Variable {
     name: "KAMI_SECRETS_PASSPHRASE",
     doc: "The passphrase of the secrets, where nobody is to be asked for it",
@@ -61,6 +66,7 @@ pub const NO_COLOR: Variable =
 
 pub const ALL: &[Variable] = &[
     DATA_DIR,
+    POLICY,
     SECRETS_PASSPHRASE,
     KEY_PASSPHRASE,
     LOG,

@@ -10,6 +10,7 @@ use kami_core::component::ComponentError;
 use kami_core::engine::EngineError;
 use kami_core::manifest::ManifestError;
 use kami_core::manifest::source::SourceError;
+use kami_core::policy::PolicyError;
 use kami_core::registry::RegistryError;
 use kami_core::resolve::ResolveError;
 use kami_core::secrets::SecretStoreError;
@@ -36,6 +37,7 @@ pub enum Exit {
     OutputClosed = 20,
     Audit = 21,
     Secrets = 22,
+    Policy = 23,
     Interrupted = 130,
 }
 
@@ -57,6 +59,7 @@ pub const ALL: &[Exit] = &[
     Exit::OutputClosed,
     Exit::Audit,
     Exit::Secrets,
+    Exit::Policy,
     Exit::Interrupted,
 ];
 
@@ -74,10 +77,11 @@ impl fmt::Display for Exit {
             Self::Signature => {
                 "unsigned, changed after signing, or signed by a key that is not trusted for it"
             }
-            Self::Refused => "consent was not given",
+            Self::Refused => "consent was not given, or the policy refuses",
             Self::NotFound => "nothing of that name",
             Self::Registry => "the registry is corrupt or from a newer version",
             Self::Tool => "the tool ran and failed, or was stopped",
+            Self::Policy => "the policy file cannot be read, or is wrong",
             Self::OutputClosed => "the reader of the output went away",
             Self::Audit => "the audit log is damaged, or cannot be written",
             Self::Secrets => {
@@ -124,6 +128,9 @@ impl Exit {
         if cause.is::<SecretStoreError>() {
             return Some(Self::Secrets);
         }
+        if cause.is::<PolicyError>() {
+            return Some(Self::Policy);
+        }
         if let Some(error) = cause.downcast_ref::<AuditError>() {
             return Some(match error {
                 AuditError::DataDir(error) => Self::of_registry(error),
@@ -141,6 +148,8 @@ impl Exit {
             ResolveError::Registry(error) => Some(Self::of_registry(error)),
             ResolveError::NotFound { .. } | ResolveError::Ambiguous { .. } => Some(Self::NotFound),
             ResolveError::Tampered { .. } | ResolveError::Record(_) => Some(Self::Signature),
+            ResolveError::Policy(_) => Some(Self::Policy),
+            ResolveError::Refused { .. } => Some(Self::Refused),
             ResolveError::Schema { .. } | ResolveError::Sandbox { .. } => Some(Self::Artifact),
             _ => None,
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use kami_core::policy::PolicyFile;
 use kami_core::registry::DataDir;
 
 use crate::env_vars::{self, Variable};
@@ -24,6 +25,16 @@ pub struct Flags {
         help_heading = "Global options"
     )]
     pub data_dir: Option<PathBuf>,
+    /// The policy file, which always wins [default: kami-policy.toml in the data directory]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = env_vars::POLICY.name,
+        hide_env = true,
+        help_heading = "Global options"
+    )]
+    pub policy: Option<PathBuf>,
     /// When to use colours
     #[arg(
         long,
@@ -47,6 +58,9 @@ pub struct Flags {
 pub struct Settings {
     /// Where the operator's state is.
     pub data_dir: DataDir,
+    /// Where the operator's policy is. Never in the current directory by itself, which may be a
+    /// stranger's checkout.
+    pub policy: PolicyFile,
     /// How many times `-v` was given.
     pub verbosity: u8,
     /// What compiling one tool may take.
@@ -69,8 +83,16 @@ impl Settings {
         })?;
         let data_dir = std::path::absolute(&data_dir)
             .with_context(|| format!("finding the data directory {}", data_dir.display()))?;
+        let data_dir = DataDir::new(data_dir);
+        let policy = match flags.policy.filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => PolicyFile::required(
+                std::path::absolute(&path)
+                    .with_context(|| format!("finding the policy {}", path.display()))?,
+            ),
+            None => PolicyFile::optional(data_dir.policy_file()),
+        };
         let compile = compile_limits()?;
-        Ok(Self { data_dir: DataDir::new(data_dir), verbosity: flags.verbose, compile })
+        Ok(Self { data_dir, policy, verbosity: flags.verbose, compile })
     }
 }
 

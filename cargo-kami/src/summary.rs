@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use kami_core::grants::{
-    Capabilities, FsAccess, Limit, Limits, NetPattern, SCRATCH_PATH, ScratchMode, SecretName,
-    SecretRequest,
+    Capabilities, FsAccess, Grant, Limit, Limits, NetPattern, SCRATCH_PATH, ScratchMode,
+    SecretName, SecretRequest,
 };
+use kami_core::manifest::Manifest;
+use kami_core::manifest::difference::{Change, Difference};
 
 /// One thing that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,109 @@ pub fn requests(requests: &Capabilities) -> Vec<Line> {
     }
     add("limits", limits(requests.limits));
     lines
+}
+
+/// Every tool with the first line of what the model is told about it.
+pub fn tools(manifest: &Manifest) -> Vec<Line> {
+    let tools = manifest.tools.iter().map(|tool| {
+        let mut lines = tool.description.lines();
+        let first = lines.next().unwrap_or_default();
+        let more = if lines.next().is_some() { " …" } else { "" };
+        let separator = if first.is_empty() { "" } else { ": " };
+        Line { subject: "tool", text: format!("{}{separator}{first}{more}", tool.name) }
+    });
+    tools.collect()
+}
+
+/// Everything that is granted.
+pub fn grant(grant: &Grant) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut add = |subject, text| lines.push(Line { subject, text });
+    for pattern in &grant.net {
+        add("network", network(pattern));
+    }
+    add("files", grant.fs.to_string());
+    if grant.scratch == ScratchMode::Kept {
+        add("files", format!("{SCRATCH_PATH} may be kept"));
+    }
+    if !grant.env.is_empty() {
+        add("environment", list(&grant.env));
+    }
+    if !grant.secrets.is_empty() {
+        add("secrets", list(&grant.secrets));
+    }
+    let limits = grant.limits.iter().map(|(limit, value)| limit_value(limit, value));
+    let limits = limits.collect::<Vec<_>>().join(", ");
+    if !limits.is_empty() {
+        add("limits", limits);
+    }
+    lines
+}
+
+/// What an update changes, in rows that begin with `+` and `-`.
+pub fn difference(difference: &Difference) -> Vec<Line> {
+    let text = format!("from {} to {}", difference.before, difference.after);
+    let mut lines = vec![Line { subject: "update", text }];
+    for change in &difference.changes {
+        lines.push(Line { subject: "changed", text: change.thing.to_string() });
+        let rows = rows(change);
+        let hidden = rows.len().saturating_sub(MOST_ROWS);
+        let shown = rows.into_iter().take(MOST_ROWS);
+        lines.extend(shown.map(|text| Line { subject: "", text }));
+        if hidden > 0 {
+            let text =
+                format!("… and {hidden} more rows: `cargo kami inspect FILE --json` has all");
+            lines.push(Line { subject: "", text });
+        }
+    }
+    lines
+}
+
+/// How many rows of one change are shown: a long description has fewer.
+const MOST_ROWS: usize = 400;
+
+/// How many characters a row has, so that none is cut and nothing hides behind its end.
+const ROW: usize = 96;
+
+/// The rows in which both sides differ. What they begin and end with alike is left out.
+fn rows(change: &Change) -> Vec<String> {
+    let side = |text: &Option<String>| text.iter().flat_map(|text| wrap(text)).collect::<Vec<_>>();
+    let (before, after) = (side(&change.before), side(&change.after));
+    let same = |(one, other): &(&String, &String)| one == other;
+    let start = before.iter().zip(&after).take_while(same).count();
+    let (before, after) = (&before[start..], &after[start..]);
+    let end = before.iter().rev().zip(after.iter().rev()).take_while(same).count();
+    let signed = |sign: char, rows: &[String]| {
+        let rows = &rows[..rows.len() - end];
+        rows.iter().map(|row| format!("{sign} {row}")).collect::<Vec<_>>()
+    };
+    [signed('-', before), signed('+', after)].concat()
+}
+
+/// Breaks lines at spaces, or where there are none for long, anywhere.
+fn wrap(text: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        let mut row = String::new();
+        let mut length = 0;
+        for word in line.split_inclusive(' ') {
+            let word: Vec<char> = word.chars().collect();
+            if length > 0 && length + word.len() > ROW {
+                rows.push(std::mem::take(&mut row));
+                length = 0;
+            }
+            for part in word.chunks(ROW) {
+                if length + part.len() > ROW {
+                    rows.push(std::mem::take(&mut row));
+                    length = 0;
+                }
+                row.extend(part);
+                length += part.len();
+            }
+        }
+        rows.push(row);
+    }
+    rows
 }
 
 /// An entry as a sentence: `GET https://api.example.com/repos/*` is exact, `example.com` is not
@@ -121,6 +226,8 @@ pub fn size(bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kami_core::manifest::difference::{Thing, Weight};
+
     use super::*;
 
     #[test]
@@ -128,6 +235,23 @@ mod tests {
         let lines = requests(&Capabilities::default());
         let text = "64 MiB of memory, 5 s".to_owned();
         assert_eq!(lines, [Line { subject: "limits", text }]);
+    }
+
+    #[test]
+    fn only_what_differs_is_shown_and_none_of_it_is_cut() {
+        let change = |before: &str, after: &str| Change {
+            thing: Thing::Network,
+            before: Some(before.to_owned()),
+            after: Some(after.to_owned()),
+            weight: Weight::Told,
+        };
+        assert_eq!(rows(&change("a\nb\nc", "a\nx\ny\nc")), ["- b", "+ x", "+ y"]);
+        assert_eq!(rows(&change("a", "a\na")), ["+ a"]);
+        let long = "word ".repeat(1000) + &"x".repeat(500);
+        let shown = rows(&change("", &long));
+        assert!(shown.iter().all(|row| row.chars().count() <= ROW + 2));
+        let whole: String = shown.iter().map(|row| &row[2..]).collect();
+        assert_eq!(whole, long);
     }
 
     #[test]

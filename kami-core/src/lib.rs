@@ -14,6 +14,7 @@
 //! 3. An operator reads the file as an [`component::Artifact`], which runs nothing, and verifies it
 //!    into a [`signing::SignedArtifact`]. With the operator's [`grants::Grant`] it goes into the
 //!    [`registry`].
+//!    What the operator's [`policy`] says about the package always wins.
 //! 4. An agent lists the [`resolve::Catalog`] and names a tool. [`resolve::Resolver`] reads the
 //!    bytes once, checks digest, record and signature, has the [`engine`] compile them, and links
 //!    them into a [`sandbox::Sandbox`] under the [`grants::Effective`] grants: a
@@ -54,6 +55,9 @@ pub mod schema;
 // From bytes to trust.
 pub mod component;
 pub mod signing;
+
+// What the operator lays down.
+pub mod policy;
 
 // What is installed, and what happened.
 pub mod registry;

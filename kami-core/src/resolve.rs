@@ -3,8 +3,8 @@
 //! The [`Catalog`] says which tools there are and how they are called; it is made from the registry
 //! alone, and nothing is run or verified for it. [`Resolver::resolve`] turns an entry of it into a
 //! [`VerifiedTool`]: bytes read once, digest and signature checked, compiled, linked under the
-//! effective grants. That happens on the first call of a package, and again when it, its grant or
-//! the set of trusted keys changes.
+//! effective grants. That happens on the first call of a package, and again when it, its grant, the
+//! operator's policy or the set of trusted keys changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -20,6 +20,7 @@ use crate::engine::{Compiler, Engine, EngineError, EngineOptions, Metering};
 use crate::grants::{Effective, Grant};
 use crate::manifest::ToolDefinition;
 use crate::name::{PackageId, ToolName};
+use crate::policy::{Policy, PolicyError, PolicyFile, Refusal, Ruling, Subject};
 use crate::registry::{DataDir, InstalledPackage, Registry, RegistryError};
 use crate::sandbox::{Sandbox, SandboxError, Surroundings, sweep};
 use crate::schema::{Schema, SchemaError};
@@ -97,6 +98,17 @@ pub enum ResolveError {
     /// The trusted keys cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// There is no policy to go by.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The policy refuses the package.
+    #[error("`{package}` may not run: {refusal}")]
+    Refused {
+        /// Which package.
+        package: PackageId,
+        /// By which section.
+        refusal: Refusal,
+    },
     /// The thread that loaded the tool ended early.
     #[error("loading was interrupted")]
     Interrupted,
@@ -115,6 +127,7 @@ impl ResolveError {
             Self::Engine(_) => "KAMI-ENGINE",
             Self::Registry(_) => "KAMI-REGISTRY",
             Self::Trust(_) => "KAMI-TRUST",
+            Self::Policy(_) | Self::Refused { .. } => "KAMI-POLICY",
             Self::Interrupted => "KAMI-HOST",
         }
     }
@@ -133,7 +146,8 @@ pub struct VerifiedTool {
 }
 
 impl VerifiedTool {
-    /// Compiles and links the tools of a verified artifact under `grant`.
+    /// Compiles and links the tools of a verified artifact under a policy's ruling, or under a
+    /// grant where there is no policy.
     ///
     /// This takes CPU time in proportion to the component's size: call it off the async threads.
     ///
@@ -143,13 +157,13 @@ impl VerifiedTool {
     pub fn load(
         engine: &Engine,
         signed: &SignedArtifact,
-        grant: Grant,
+        ruling: impl Into<Ruling>,
         surroundings: &Surroundings,
     ) -> Result<Vec<Arc<Self>>, ResolveError> {
         let artifact = signed.artifact();
         let manifest = artifact.manifest();
         let package = &manifest.package.id;
-        let effective = Effective::new(manifest.requests.clone(), grant, Vec::new());
+        let effective = ruling.into().effective(manifest.requests.clone());
         let metering = match effective.limits().fuel() {
             None if !surroundings.metered => Metering::Off,
             _ => Metering::Fuel,
@@ -232,9 +246,18 @@ impl CatalogEntry {
 }
 
 impl Catalog {
-    fn new(generation: i64, packages: Vec<InstalledPackage>) -> Self {
+    /// Makes the catalog of what is installed.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn read(registry: &Registry) -> Result<Self, RegistryError> {
+        let generation = registry.generation()?;
+        Ok(Self::new(generation, registry.packages()?.into_iter().map(Arc::new)))
+    }
+
+    fn new(generation: i64, packages: impl IntoIterator<Item = Arc<InstalledPackage>>) -> Self {
         let mut unnamed = Vec::new();
-        for package in packages.into_iter().map(Arc::new) {
+        for package in packages {
             unnamed.extend(
                 (0..package.manifest.tools.len()).map(|index| (Arc::clone(&package), index)),
             );
@@ -254,6 +277,21 @@ impl Catalog {
     /// All tools, in the order of their names.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &CatalogEntry> {
         self.entries.values()
+    }
+
+    /// The names that tools of other packages would get if `package` were installed: each old one
+    /// with the new one.
+    pub fn renamings(&self, package: &InstalledPackage) -> Vec<(ToolName, ToolName)> {
+        let mut packages: BTreeMap<&PackageId, _> =
+            self.entries.values().map(|e| (e.package.id(), Arc::clone(&e.package))).collect();
+        packages.insert(package.id(), Arc::new(package.clone()));
+        let after = Self::new(self.generation, packages.into_values());
+        let others = self.entries.values().filter(|entry| entry.package.id() != package.id());
+        let renamed = others.filter_map(|entry| {
+            let name = &after.find(&entry.full_name()).ok()?.wire_name;
+            (*name != entry.wire_name).then(|| (entry.wire_name.clone(), name.clone()))
+        });
+        renamed.collect()
     }
 
     /// Finds a tool by its name on the wire or by `id/tool`, which no other package can take.
@@ -372,6 +410,7 @@ pub struct Resolver {
     engine: Engine,
     surroundings: Surroundings,
     clock: fn() -> SystemTime,
+    policy: PolicyFile,
     latest: Mutex<Latest>,
     ready: Mutex<LruCache<PackageId, Arc<Slot>>>,
 }
@@ -382,6 +421,7 @@ struct Latest {
     catalog: Arc<Catalog>,
     trust: TrustState,
     secrets: Option<SystemTime>,
+    policy: Digest,
 }
 
 /// Stands for the set of keys that are trusted at some moment.
@@ -431,6 +471,8 @@ pub struct HostOptions {
     pub clock: fn() -> SystemTime,
     /// What compiles, as [`EngineOptions::compiler`] says.
     pub compiler: Option<Compiler>,
+    /// The operator's policy; `None` takes the one in the data directory, if there is one.
+    pub policy: Option<PolicyFile>,
 }
 
 impl Default for HostOptions {
@@ -442,6 +484,7 @@ impl Default for HostOptions {
             concurrency,
             clock: SystemTime::now,
             compiler,
+            policy: None,
         }
     }
 }
@@ -454,7 +497,7 @@ impl Resolver {
     pub fn open(data: &DataDir, options: HostOptions) -> Result<Self, ResolveError> {
         let registry = Registry::open(data)?;
         let cache = Some(data.cache_dir());
-        let HostOptions { environment, secrets, concurrency, clock, compiler } = options;
+        let HostOptions { environment, secrets, concurrency, clock, compiler, policy } = options;
         let engine = Engine::new(EngineOptions { cache, concurrency, compiler })?;
         let surroundings = Surroundings {
             environment,
@@ -464,10 +507,19 @@ impl Resolver {
             secrets,
             ..Surroundings::default()
         };
-        let catalog = Arc::new(Catalog::new(registry.generation()?, registry.packages()?));
-        let trust = TrustState::read(data, clock());
-        let secrets = age_of_secrets(data);
-        let latest = Latest { seen: Instant::now(), catalog, trust, secrets };
+        let catalog = Arc::new(Catalog::read(&registry)?);
+        let policy = policy.unwrap_or_else(|| PolicyFile::optional(data.policy_file()));
+        if let Err(error) = policy.load() {
+            // It may be mended while tools are served; until then, each call is refused.
+            tracing::error!(%error, "no tool may run");
+        }
+        let latest = Latest {
+            seen: Instant::now(),
+            catalog,
+            trust: TrustState::read(data, clock()),
+            secrets: age_of_secrets(data),
+            policy: policy.state(),
+        };
         sweep(&data.scratch_dir());
         Ok(Self {
             data: data.clone(),
@@ -475,6 +527,7 @@ impl Resolver {
             engine,
             surroundings,
             clock,
+            policy,
             latest: Mutex::new(latest),
             ready: Mutex::new(LruCache::new(READY_PACKAGES)),
         })
@@ -493,9 +546,8 @@ impl Resolver {
         let mut latest = lock(&self.latest);
         if latest.seen.elapsed() >= CATALOG_AGE {
             let registry = lock(&self.registry);
-            let generation = registry.generation()?;
-            if generation != latest.catalog.generation {
-                latest.catalog = Arc::new(Catalog::new(generation, registry.packages()?));
+            if registry.generation()? != latest.catalog.generation {
+                latest.catalog = Arc::new(Catalog::read(&registry)?);
             }
             let now = (self.clock)();
             let secrets = age_of_secrets(&self.data);
@@ -503,6 +555,11 @@ impl Resolver {
                 latest.trust = TrustState::read(&self.data, now);
                 latest.secrets = secrets;
                 // Whoever is not trusted any more must not be found ready, nor with old secrets.
+                lock(&self.ready).clear();
+            }
+            let policy = self.policy.state();
+            if std::mem::replace(&mut latest.policy, policy) != policy {
+                // Each is judged anew, also by a policy that cannot be read any more.
                 lock(&self.ready).clear();
             }
             latest.seen = Instant::now();
@@ -548,11 +605,14 @@ impl Resolver {
         let surroundings = self.surroundings.clone();
         let data = self.data.clone();
         let now = (self.clock)();
+        let policy = self.policy.clone();
         let load = move || {
+            let policy = policy.load()?;
             let bytes = data.read_artifact(package.digest)?;
             let trust = TrustStore::load(&data.trust_file())?;
             let signed = verify(bytes, &package, &trust, now)?;
-            VerifiedTool::load(&engine, &signed, package.grant.clone(), &surroundings)
+            let ruling = rule(policy.as_ref(), &signed, &trust, &package.grant)?;
+            VerifiedTool::load(&engine, &signed, ruling, &surroundings)
         };
         tokio::task::spawn_blocking(load).await.unwrap_or(Err(ResolveError::Interrupted))
     }
@@ -576,6 +636,26 @@ pub fn verify(
     let unsigned = if package.signer.is_none() { Unsigned::Allow } else { Unsigned::Refuse };
     SignedArtifact::verify(artifact, trust, unsigned, now)
         .map_err(|source| ResolveError::Signature { package: id.clone(), source })
+}
+
+/// What holds for a verified artifact that an operator granted `granted`, under the policy if there
+/// is one.
+///
+/// # Errors
+/// Where the policy refuses it.
+pub fn rule(
+    policy: Option<&Policy>,
+    signed: &SignedArtifact,
+    trust: &TrustStore,
+    granted: &Grant,
+) -> Result<Ruling, ResolveError> {
+    let Some(policy) = policy else { return Ok(granted.clone().into()) };
+    let id = &signed.artifact().manifest().package.id;
+    let signer = signed.signer();
+    let label = signer.as_ref().and_then(|key| trust.label(key));
+    policy
+        .apply(Subject { id, signer: signer.as_ref(), label }, granted)
+        .map_err(|refusal| ResolveError::Refused { package: id.clone(), refusal })
 }
 
 /// When the secrets were last changed, if there are any. Their file is replaced as a whole.
@@ -611,6 +691,10 @@ mod tests {
         }
     }
 
+    fn catalog(packages: Vec<InstalledPackage>) -> Catalog {
+        Catalog::new(0, packages.into_iter().map(Arc::new))
+    }
+
     fn names(catalog: &Catalog) -> Vec<String> {
         catalog
             .entries()
@@ -620,14 +704,11 @@ mod tests {
 
     #[test]
     fn names_are_short_where_they_can_be_and_always_unique() {
-        let catalog = Catalog::new(
-            0,
-            vec![
-                package("com.a.web", &["fetch", "post"], None),
-                package("com.b.net", &["fetch"], None),
-                package("org.c.net", &["fetch"], None),
-            ],
-        );
+        let catalog = catalog(vec![
+            package("com.a.web", &["fetch", "post"], None),
+            package("com.b.net", &["fetch"], None),
+            package("org.c.net", &["fetch"], None),
+        ]);
         assert_eq!(
             names(&catalog),
             [
@@ -641,36 +722,30 @@ mod tests {
 
     #[test]
     fn aliases_win_and_do_not_shift_others() {
-        let catalog = Catalog::new(
-            0,
-            vec![
-                package("com.a.web", &["fetch"], None),
-                package("com.b.net", &["get"], Some("fetch")),
-            ],
-        );
+        let catalog = catalog(vec![
+            package("com.a.web", &["fetch"], None),
+            package("com.b.net", &["get"], Some("fetch")),
+        ]);
         assert_eq!(names(&catalog), ["fetch=com.b.net/get", "web_fetch=com.a.web/fetch"]);
     }
 
     #[test]
     fn names_too_long_to_tell_apart_get_a_digest() {
         let long = "x".repeat(64);
-        let catalog = Catalog::new(
-            0,
-            vec![package("com.a.web", &[&long], None), package("com.b.web", &[&long], None)],
-        );
+        let catalog = catalog(vec![
+            package("com.a.web", &[&long], None),
+            package("com.b.web", &[&long], None),
+        ]);
         assert_eq!(catalog.entries().len(), 2);
         assert!(catalog.entries().all(|entry| entry.wire_name.as_str().len() <= 64));
     }
 
     #[test]
     fn tools_are_found_by_every_name_people_use() {
-        let catalog = Catalog::new(
-            0,
-            vec![
-                package("com.a.web", &["fetch", "post"], None),
-                package("com.b.hello", &["greet"], None),
-            ],
-        );
+        let catalog = catalog(vec![
+            package("com.a.web", &["fetch", "post"], None),
+            package("com.b.hello", &["greet"], None),
+        ]);
         for name in ["greet", "com.b.hello/greet", "com.b.hello", "hello"] {
             assert_eq!(
                 catalog.find_loosely(name).unwrap().full_name(),
@@ -686,10 +761,25 @@ mod tests {
     }
 
     #[test]
+    fn an_install_tells_whose_names_it_would_change() {
+        let before = catalog(vec![
+            package("com.a.web", &["fetch", "post"], None),
+            package("com.b.net", &["get"], None),
+        ]);
+        let renamed = |package| {
+            let renamings = before.renamings(&package);
+            renamings.iter().map(|(old, new)| format!("{old}={new}")).collect::<Vec<_>>()
+        };
+        assert_eq!(renamed(package("org.c.net", &["fetch"], None)), ["fetch=web_fetch"]);
+        assert_eq!(renamed(package("org.c.net", &["other"], None)), [""; 0]);
+        assert_eq!(renamed(package("com.a.web", &["get"], None)), ["get=net_get"]);
+    }
+
+    #[test]
     fn no_package_takes_the_calls_of_another() {
         let good = package("com.good.web", &["fetch"], None);
         let evil = package("com.evil.fetch", &["fetch"], None);
-        let catalog = Catalog::new(0, vec![good, evil]);
+        let catalog = catalog(vec![good, evil]);
         assert!(catalog.find("fetch").is_err(), "it was the name of the first one alone");
         assert_eq!(catalog.find("com.good.web/fetch").unwrap().full_name(), "com.good.web/fetch");
     }

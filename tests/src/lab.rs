@@ -131,6 +131,13 @@ impl Lab {
         self.registry().install(&signed, grant, &options).expect("it can be installed")
     }
 
+    /// Signs a package and writes it to a file, as a maker hands it out.
+    pub fn hand_out(&self, name: &str, artifact: &Artifact) -> String {
+        let file = self.path(name);
+        std::fs::write(&file, sign(artifact, &self.key)).expect("files can be written");
+        file.to_str().expect("the path is text").to_owned()
+    }
+
     /// Starts an engine for what is installed, with an environment to take variables from.
     pub fn resolver(&self, environment: &[(&str, &str)]) -> Arc<Resolver> {
         let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -149,7 +156,7 @@ impl Lab {
         let mut command = Command::new(program());
         command.args(arguments).arg("--data-dir").arg(self.data.path());
         command.current_dir(self.directory.path());
-        command.env_remove("KAMI_LOG").env_remove("RUST_LOG");
+        command.env_remove("KAMI_LOG").env_remove("RUST_LOG").env_remove("KAMI_POLICY");
         command.envs(environment.iter().copied());
         Ran::new(command.output().expect("the program starts"))
     }

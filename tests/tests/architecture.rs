@@ -15,6 +15,7 @@ const MODULES: &[&str] = &[
     "schema",
     "component",
     "signing",
+    "policy",
     "registry",
     "secrets",
     "audit",

@@ -16,7 +16,7 @@ use kami_tests::web::Web;
 use serde_json::{Value, json};
 
 /// What the help promises to scripts.
-const EXITS: [(i32, &str); 15] = [
+const EXITS: [(i32, &str); 18] = [
     (0, "success"),
     (1, "a failure without a code of its own, such as an unreadable file"),
     (2, "the command line is wrong"),
@@ -26,11 +26,14 @@ const EXITS: [(i32, &str); 15] = [
     (13, "the file is not what was expected, or cannot become an artifact"),
     (14, "`check` found mistakes"),
     (15, "unsigned, changed after signing, or signed by a key that is not trusted for it"),
-    (16, "consent was not given"),
+    (16, "consent was not given, or the policy refuses"),
     (17, "nothing of that name"),
     (18, "the registry is corrupt or from a newer version"),
     (19, "the tool ran and failed, or was stopped"),
     (20, "the reader of the output went away"),
+    (21, "the audit log is damaged, or cannot be written"),
+    (22, "the secrets cannot be opened: no key, another's key, or a damaged store"),
+    (23, "the policy file cannot be read, or is wrong"),
     (130, "interrupted"),
 ];
 

@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 
 use kami_core::audit::AuditEvent;
+use kami_core::grants::Grant;
 use kami_core::name::ToolName;
-use kami_core::registry::{InstallOptions, Installed, Registry};
-use kami_core::signing::{TrustStore, Unsigned};
+use kami_core::registry::{InstallOptions, Installed, InstalledPackage, Registry, RegistryError};
+use kami_core::resolve::Catalog;
+use kami_core::signing::{SignedArtifact, TrustStore, Unsigned};
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::ops::consent::{self, ConsentOptions};
+use crate::ops::consent::{ConsentOptions, Question};
 use crate::ops::first_use::{self, FirstUseOptions};
-use crate::ops::{audit, host, source};
+use crate::ops::{audit, host, policy, source};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -20,12 +22,17 @@ use crate::shell::Shell;
 /// The signature is checked first; you are asked whether to trust a key that nobody here knows, and
 /// the answer is kept. Then you see what the tool asks for and are asked once. It is
 /// compiled to native code now, so that no call has to wait for that.
+///
+/// An update keeps the grant. Where it asks for more, or tells the model something else, you see
+/// the difference and are asked again; what you denied before stays denied.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo kami install .                                  the package in this directory
   cargo kami install target/kami/my-tool.wasm --yes     a built file, without asking back
-  cargo kami install search.wasm --mount docs=./docs:ro bind the directory that it asks for")]
+  cargo kami install search.wasm --mount docs=./docs:ro bind the directory that it asks for
+  cargo kami install search.wasm --grant none           install it, and grant it nothing yet
+  cargo kami install search.wasm --grant search.toml    grant what the file says")]
 pub struct Args {
     /// A package's directory, a directory with a tool.toml, or an artifact
     #[arg(value_name = "PATH")]
@@ -66,17 +73,28 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let stranger = first_use::allow(&artifact, &mut trust, &args.first_use, Some(shell))?;
     let signed = source::verify(artifact, &trust, unsigned, &place);
     let signed = audit::refusal(&log, &place, "KAMI-SIGNATURE", signed)?;
-    let grant = consent::ask(&signed, &args.consent, &trust, shell);
-    let grant = audit::refusal(&log, &place, "KAMI-CONSENT", grant)?;
+    let policy = policy::load(settings)?;
+    let replaced = replaced(&registry, &signed)?;
+    let renamed = renamed(&registry, &signed, replaced.as_ref(), args.alias.as_ref());
+    let question = Question {
+        policy: policy.as_ref(),
+        replaced: replaced.as_ref(),
+        renamed,
+        ..Question::new(&signed, &trust)
+    };
+    let consented = question.ask(&args.consent, shell);
+    let consented = audit::refusal(&log, &place, "KAMI-CONSENT", consented)?;
     {
         let _working = shell.working("Compiling to native code");
-        host::prepare(&signed, &grant, settings)?;
+        host::prepare(&signed, consented.ruling, settings)?;
     }
     if let Some(stranger) = stranger {
         stranger.remember(&settings.data_dir, &log, shell)?;
     }
-    let options = InstallOptions { alias: args.alias.clone(), source: place };
-    let installed = registry.install(&signed, &grant, &options)?;
+    unchanged(&registry, replaced.as_ref())?;
+    let kept_alias = replaced.and_then(|package| package.alias);
+    let options = InstallOptions { alias: args.alias.clone().or(kept_alias), source: place };
+    let installed = registry.install(&signed, &consented.grant, &options)?;
     log.append(event(&installed)?)?;
     let package = &installed.package.manifest.package;
     let replaced = installed.replaced.as_ref().map(ToString::to_string);
@@ -112,4 +130,45 @@ fn event(installed: &Installed) -> anyhow::Result<AuditEvent> {
         source: package.source.clone(),
         grant: serde_json::to_value(&package.grant)?,
     })
+}
+
+/// The version that is there. One whose entry is damaged counts as none: installing mends it.
+fn replaced(
+    registry: &Registry,
+    signed: &SignedArtifact,
+) -> Result<Option<InstalledPackage>, RegistryError> {
+    match registry.package(&signed.artifact().manifest().package.id) {
+        Err(RegistryError::Row { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// The names of other packages' tools that change, before and after.
+fn renamed(
+    registry: &Registry,
+    signed: &SignedArtifact,
+    replaced: Option<&InstalledPackage>,
+    alias: Option<&ToolName>,
+) -> Vec<(ToolName, ToolName)> {
+    let artifact = signed.artifact();
+    let package = InstalledPackage {
+        manifest: artifact.manifest().clone(),
+        digest: artifact.digest(),
+        grant: Grant::default(),
+        alias: alias.or(replaced.and_then(|package| package.alias.as_ref())).cloned(),
+        signer: signed.signer(),
+        source: String::new(),
+        installed_at: 0,
+    };
+    // Where another entry is damaged, there is no catalog that could change.
+    Catalog::read(registry).map(|catalog| catalog.renamings(&package)).unwrap_or_default()
+}
+
+/// A person may take long to decide, and decides about what was shown.
+fn unchanged(registry: &Registry, shown: Option<&InstalledPackage>) -> Result<(), RegistryError> {
+    let Some(shown) = shown else { return Ok(()) };
+    match registry.package(shown.id())? {
+        Some(now) if now.digest == shown.digest && now.grant == shown.grant => Ok(()),
+        _ => Err(RegistryError::Changed(shown.id().clone())),
+    }
 }

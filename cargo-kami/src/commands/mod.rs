@@ -5,12 +5,14 @@ pub mod call;
 pub mod check;
 pub mod demo;
 pub mod explain;
+pub mod grants;
 pub mod inspect;
 pub mod install;
 pub mod keygen;
 pub mod list;
 pub mod log;
 pub mod new;
+pub mod policy;
 pub mod publish;
 pub mod run;
 pub mod secret;
@@ -41,6 +43,8 @@ pub fn run(command: Command, settings: &Settings, shell: &Shell) -> anyhow::Resu
         Command::Trust(args) => trust::run(&args, settings, shell),
         Command::Secret(args) => secret::run(&args, settings, shell),
         Command::Install(args) => install::run(&args, settings, shell),
+        Command::Grants(args) => grants::run(&args, settings, shell),
+        Command::Policy(args) => policy::run(&args, settings, shell),
         Command::Uninstall(args) => uninstall::run(&args, settings, shell),
         Command::List(args) => list::run(&args, settings, shell),
         Command::Inspect(args) => inspect::run(&args, settings, shell),

@@ -9,10 +9,10 @@ use kami_core::signing::{TrustStore, Unsigned};
 
 use crate::exit::{Exit, Failure};
 use crate::ops::arguments::{self, ArgumentOptions};
-use crate::ops::consent::{self, ConsentOptions};
+use crate::ops::consent::{ConsentOptions, Question};
 use crate::ops::first_use::{self, FirstUseOptions};
 use crate::ops::outcome::{self, OutputOptions};
-use crate::ops::{host, secrets, source};
+use crate::ops::{host, policy, secrets, source};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -52,7 +52,9 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     // Nobody is asked about a stranger's key, since the answer would not be kept.
     first_use::allow(&artifact, &mut trust, &args.first_use, None)?;
     let signed = source::verify(artifact, &trust, unsigned, &args.path.display().to_string())?;
-    let grant = consent::ask(&signed, &args.consent, &trust, shell)?;
+    let policy = policy::load(settings)?;
+    let question = Question { policy: policy.as_ref(), ..Question::new(&signed, &trust) };
+    let ruling = question.ask(&args.consent, shell)?.ruling;
     let engine = host::engine(settings, None)?;
     let scratch = tempfile::tempdir()?;
     let surroundings = Surroundings {
@@ -65,7 +67,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     };
     let tools = {
         let _working = shell.working("Compiling to native code");
-        VerifiedTool::load(&engine, &signed, grant, &surroundings)?
+        VerifiedTool::load(&engine, &signed, ruling, &surroundings)?
     };
     let tool = pick(&tools, args.tool.as_deref())?;
     let arguments = arguments::read(&args.arguments, tool.definition())?;

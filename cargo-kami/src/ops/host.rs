@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use kami_core::call::{self, CallReport, EventSink, GuestEvent};
 use kami_core::engine::{Engine, EngineOptions};
-use kami_core::grants::Grant;
 use kami_core::manifest::JsonObject;
+use kami_core::policy::Ruling;
 use kami_core::resolve::{HostOptions, Resolver, VerifiedTool};
 use kami_core::sandbox::Surroundings;
 use kami_core::signing::SignedArtifact;
@@ -40,6 +40,7 @@ pub fn resolver(settings: &Settings, shell: &Shell) -> anyhow::Result<Arc<Resolv
         environment: environment(),
         secrets: Some(secrets::source(&settings.data_dir, shell)),
         compiler: Some(compiler::compiler(settings.compile)),
+        policy: Some(settings.policy.clone()),
         ..HostOptions::default()
     };
     Ok(Arc::new(Resolver::open(&settings.data_dir, options)?))
@@ -50,7 +51,7 @@ pub fn resolver(settings: &Settings, shell: &Shell) -> anyhow::Result<Arc<Resolv
 ///
 /// # Errors
 /// Where the component is not valid, or does not fit this host.
-pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> anyhow::Result<()> {
+pub fn prepare(signed: &SignedArtifact, ruling: Ruling, settings: &Settings) -> anyhow::Result<()> {
     let cache = Some(settings.data_dir.cache_dir());
     let engine = engine(settings, cache)?;
     let surroundings = Surroundings {
@@ -60,7 +61,7 @@ pub fn prepare(signed: &SignedArtifact, grant: &Grant, settings: &Settings) -> a
         private: Some(settings.data_dir.path().to_owned()),
         ..Surroundings::default()
     };
-    VerifiedTool::load(&engine, signed, grant.clone(), &surroundings)?;
+    VerifiedTool::load(&engine, signed, ruling, &surroundings)?;
     Ok(())
 }
 

@@ -20,6 +20,8 @@ pub mod keys;
 pub mod outcome;
 pub mod packages;
 pub mod passphrase;
+pub mod policy;
+pub mod rights;
 pub mod scratch;
 pub mod secrets;
 pub mod source;

@@ -26,6 +26,11 @@ impl AddressRange {
         let network = |value: u128| value.checked_shr(host_bits).unwrap_or(0);
         width == other_width && network(first) == network(other)
     }
+
+    /// Whether some address is in both.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other.first) || other.contains(self.first)
+    }
 }
 
 impl fmt::Display for AddressRange {

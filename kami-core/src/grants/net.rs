@@ -75,6 +75,31 @@ enum HostMatch {
     Within(AddressRange),
 }
 
+impl HostMatch {
+    fn overlaps(&self, other: &Self) -> bool {
+        let is_below = |name: &str, suffix: &str| {
+            name.strip_suffix(suffix).is_some_and(|head| head.ends_with('.'))
+        };
+        match (self, other) {
+            (Self::Any, Self::Any | Self::Below(_) | Self::Exactly(Host::Name(_))) => true,
+            (Self::Below(one), Self::Below(other)) => {
+                one == other || is_below(one, other) || is_below(other, one)
+            }
+            (Self::Below(suffix), Self::Exactly(Host::Name(name))) => is_below(name, suffix),
+            (Self::Exactly(one), Self::Exactly(other)) => one == other,
+            (Self::Within(range), Self::Exactly(Host::Address(address))) => {
+                range.contains(*address)
+            }
+            (Self::Within(one), Self::Within(other)) => one.overlaps(other),
+            (Self::Below(_), Self::Any)
+            | (Self::Exactly(_), Self::Any | Self::Below(_) | Self::Within(_)) => {
+                other.overlaps(self)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Text that is not an allow-list entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetPatternError {
@@ -154,6 +179,29 @@ impl NetPattern {
     /// Whether HTTP requests are permitted, and not only sockets.
     pub fn permits_requests(&self) -> bool {
         self.scheme != Some(Scheme::Tcp)
+    }
+
+    /// Whether something is listed by both: only then can one be granted for what the other asks.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let agree = |one: Option<u16>, other: Option<u16>| {
+            one.zip(other).is_none_or(|(one, other)| one == other)
+        };
+        self.host.overlaps(&other.host)
+            && agree(self.port, other.port)
+            && (self.overlaps_in_requests(other)
+                || (self.permits_sockets() && other.permits_sockets()))
+    }
+
+    fn overlaps_in_requests(&self, other: &Self) -> bool {
+        let shared = |method| other.methods.contains(method);
+        let path = self.path.as_ref().zip(other.path.as_ref());
+        self.permits_requests()
+            && other.permits_requests()
+            && self.scheme.zip(other.scheme).is_none_or(|(one, other)| one == other)
+            && (self.methods.is_empty()
+                || other.methods.is_empty()
+                || self.methods.iter().any(shared))
+            && path.is_none_or(|(one, other)| one.overlaps(other))
     }
 
     fn matches_at(&self, access: &NetAccess<'_>, host: &Host) -> bool {
@@ -376,6 +424,38 @@ mod tests {
         ];
         for (pattern, access, expected) in cases {
             assert_eq!(matches(pattern, access), expected, "{pattern} against {access}");
+        }
+    }
+
+    #[test]
+    fn entries_overlap_where_something_is_listed_by_both() {
+        let cases = [
+            ("example.com", "example.com", true),
+            ("example.com", "https://example.com:8443", true),
+            ("example.com", "www.example.com", false),
+            ("*.example.com", "api.example.com", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", "*.eu.example.com", true),
+            ("*.example.com", "*.example.org", false),
+            ("*", "api.example.com", true),
+            ("*", "127.0.0.1", false),
+            ("*", "10.0.0.0/8", false),
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.0.0.0/8", "10.1.2.3:80", true),
+            ("10.0.0.0/8", "11.0.0.0/8", false),
+            ("https://example.com", "http://example.com", false),
+            ("example.com:80", "example.com:443", false),
+            ("GET example.com", "POST example.com", false),
+            ("GET,HEAD example.com", "HEAD example.com", true),
+            ("GET example.com", "tcp://example.com:80", false),
+            ("example.com", "tcp://example.com:80", true),
+            ("GET https://example.com/a/*", "https://example.com:443", true),
+            ("example.com/a/*", "example.com/b/*", false),
+        ];
+        for (one, other, expected) in cases {
+            let [a, b] = [one, other].map(|text| text.parse::<NetPattern>().unwrap());
+            assert_eq!(a.overlaps(&b), expected, "{one} and {other}");
+            assert_eq!(b.overlaps(&a), expected, "{other} and {one}");
         }
     }
 

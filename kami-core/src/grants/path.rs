@@ -81,6 +81,28 @@ impl PathPattern {
         }
         actual.next().is_none()
     }
+
+    /// Whether some path is matched by both.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let mut ours = self.path.segments().peekable();
+        let mut theirs = other.path.segments().peekable();
+        loop {
+            let (our, their) = match (ours.next(), theirs.next()) {
+                (Some(our), Some(their)) => (our, their),
+                (our, their) => return our.is_none() && their.is_none(),
+            };
+            // A `*` at the end takes all that follows, but not nothing.
+            if our == "*" && ours.peek().is_none() {
+                return !their.is_empty();
+            }
+            if their == "*" && theirs.peek().is_none() {
+                return !our.is_empty();
+            }
+            if our != "*" && their != "*" && our != their {
+                return false;
+            }
+        }
+    }
 }
 
 impl FromStr for PathPattern {
@@ -158,6 +180,26 @@ mod tests {
             "/ä",
         ] {
             assert_eq!(PlainPath::new(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn patterns_overlap_where_one_path_fits_both() {
+        let cases = [
+            ("/ok", "/ok", true),
+            ("/ok", "/no", false),
+            ("/ok", "/ok/", false),
+            ("/*", "/repos/a", true),
+            ("/*", "/", false),
+            ("/repos/*", "/*/issues", true),
+            ("/repos/*", "/user/*", false),
+            ("/repos/*/issues", "/*/a/*", true),
+            ("/repos/*/issues", "/repos/*/pulls", false),
+        ];
+        for (one, other, expected) in cases {
+            let [one, other] = [one, other].map(|text| text.parse::<PathPattern>().unwrap());
+            assert_eq!(one.overlaps(&other), expected, "{one} and {other}");
+            assert_eq!(other.overlaps(&one), expected, "{other} and {one}");
         }
     }
 

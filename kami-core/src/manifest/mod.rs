@@ -5,6 +5,7 @@
 //! the artifact as JSON, under its signature, so that a host lists tools without running them.
 
 mod annotations;
+pub mod difference;
 pub mod source;
 
 use serde::{Deserialize, Serialize};

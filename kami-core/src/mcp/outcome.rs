@@ -69,6 +69,7 @@ pub(super) fn refusal(entry: &CatalogEntry, error: &ResolveError) -> CallToolRes
         // These speak of the host's own files.
         ResolveError::Registry(_)
         | ResolveError::Trust(_)
+        | ResolveError::Policy(_)
         | ResolveError::Engine(_)
         | ResolveError::Interrupted => format!("`{tool}` cannot be loaded"),
         _ => error.to_string(),

@@ -18,6 +18,7 @@ use crate::digest::Digest;
 /// trust.lock                         held while that file is changed
 /// secrets.kami                       the secrets of tools, sealed
 /// secrets.lock                       whoever changes them holds a lock on this
+/// kami-policy.toml                   the operator's policy, where there is one
 /// scratch/                           one directory for each running call that may write files
 /// scratch-kept/<id>/                 what a package keeps from call to call
 /// audit/                             what happened
@@ -70,6 +71,11 @@ impl DataDir {
     /// The public keys that are trusted.
     pub fn trust_file(&self) -> PathBuf {
         self.path.join("trust.toml")
+    }
+
+    /// The operator's policy, unless another file is named.
+    pub fn policy_file(&self) -> PathBuf {
+        self.path.join("kami-policy.toml")
     }
 
     /// The secrets of tools, sealed.

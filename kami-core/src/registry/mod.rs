@@ -190,6 +190,9 @@ pub enum RegistryError {
     /// There is nothing to uninstall.
     #[error("`{0}` is not installed")]
     NotInstalled(PackageId),
+    /// Another process was faster.
+    #[error("`{0}` was changed by another process meanwhile: look again, and decide anew")]
+    Changed(PackageId),
     /// Another package has the alias.
     #[error("the name `{alias}` is taken by `{by}`: choose another one")]
     AliasTaken {
@@ -342,6 +345,29 @@ impl Registry {
             self.discard(before.digest);
         }
         Ok(Installed { package, replaced: before.map(|before| before.manifest.package.version) })
+    }
+
+    /// Replaces the grant of a package, which is still as `seen`.
+    ///
+    /// # Errors
+    /// Where another process changed or uninstalled it since, or the database cannot be written;
+    /// then nothing has changed.
+    pub fn set_grant(
+        &mut self,
+        seen: &InstalledPackage,
+        grant: &Grant,
+    ) -> Result<(), RegistryError> {
+        let dir = &self.dir;
+        write(&mut self.connection, dir, |transaction| {
+            let found = row::select(transaction, dir, row::BY_ID, [seen.id().as_str()])?;
+            match found.first() {
+                None => Err(RegistryError::NotInstalled(seen.id().clone())),
+                Some(now) if now.digest != seen.digest || now.grant != seen.grant => {
+                    Err(RegistryError::Changed(seen.id().clone()))
+                }
+                Some(_) => row::set_grant(transaction, dir, seen.id(), grant),
+            }
+        })
     }
 
     /// Uninstalls a package and gives what it was.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Params, Row, named_params};
 
 use super::{DataDir, InstalledPackage, RegistryError};
 use crate::digest::Digest;
+use crate::grants::Grant;
 use crate::manifest::Manifest;
 use crate::name::{PackageId, ToolName};
 
@@ -98,6 +99,21 @@ pub(super) fn insert(
         statement.execute((tool.name.as_str(), key)).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Replaces the grant of a package.
+pub(super) fn set_grant(
+    connection: &Connection,
+    dir: &DataDir,
+    id: &PackageId,
+    grant: &Grant,
+) -> Result<(), RegistryError> {
+    let granted = serde_json::to_string(grant).map_err(RegistryError::Grant)?;
+    let update = "UPDATE packages SET granted = ?1 WHERE id = ?2";
+    let written = connection
+        .prepare_cached(update)
+        .and_then(|mut statement| statement.execute([granted.as_str(), id.as_str()]));
+    written.map(drop).map_err(|error| RegistryError::sql(dir, error))
 }
 
 /// Deletes a package and gives what it was: `None` if there was none, an error inside if it was

@@ -129,6 +129,28 @@ fn a_new_version_replaces_the_old_one_and_its_file() {
 }
 
 #[test]
+fn a_grant_is_replaced_only_where_nobody_was_faster() {
+    let scene = Scene::new();
+    let (mut one, mut other) = (scene.open(), scene.open());
+    let seen = install(&mut one, &unsigned("dev.example.t", "1.0.0")).unwrap().package;
+    let grant = Grant { net: vec!["example.com".parse().unwrap()], ..Grant::default() };
+    let before = other.generation().unwrap();
+    one.set_grant(&seen, &grant).unwrap();
+    assert_ne!(other.generation().unwrap(), before);
+    let changed = other.package(seen.id()).unwrap().unwrap();
+    assert_eq!(changed, InstalledPackage { grant: grant.clone(), ..seen.clone() });
+
+    let error = other.set_grant(&seen, &Grant::default()).unwrap_err();
+    assert!(matches!(error, RegistryError::Changed(_)), "{error}");
+    install(&mut one, &unsigned("dev.example.t", "2.0.0")).unwrap();
+    let error = other.set_grant(&changed, &grant).unwrap_err();
+    assert!(matches!(error, RegistryError::Changed(_)), "{error}");
+    one.uninstall(seen.id()).unwrap();
+    let error = other.set_grant(&seen, &grant).unwrap_err();
+    assert!(matches!(error, RegistryError::NotInstalled(_)), "{error}");
+}
+
+#[test]
 fn uninstalling_leaves_nothing_and_says_what_is_not_there() {
     let scene = Scene::new();
     let mut registry = scene.open();

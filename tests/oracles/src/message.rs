@@ -8,7 +8,6 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use std::time::SystemTime;
 use kami_core::component::Artifact;
 use kami_core::grants::Grant;
 use kami_core::mcp::{Server, ServerOptions};
@@ -19,6 +18,7 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 

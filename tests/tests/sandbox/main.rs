@@ -14,6 +14,7 @@ mod leaks;
 mod files;
 mod net;
 mod egress;
+mod grants;
 mod replies;
 mod legacy;
 mod serve;

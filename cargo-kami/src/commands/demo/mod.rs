@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use cargo_metadata::MetadataCommand;
+use kami_core::policy::PolicyFile;
 use kami_core::registry::DataDir;
 
 use crate::exit::{Exit, Failure};
@@ -55,8 +56,12 @@ pub fn run(args: &Args, shell: &Shell) -> anyhow::Result<Exit> {
     heading(shell, "2. Sign and install");
     let key = keys::make(&data, keys::DEFAULT, None)?;
     shell.data(format_args!("made a key with fingerprint {}", key.fingerprint()))?;
-    let settings =
-        Settings { data_dir: data.clone(), verbosity: 0, compile: CompileLimits::default() };
+    let settings = Settings {
+        data_dir: data.clone(),
+        policy: PolicyFile::optional(data.policy_file()),
+        verbosity: 0,
+        compile: CompileLimits::default(),
+    };
     for artifact in &built {
         install(artifact, &examples, &settings, shell)?;
     }
@@ -121,13 +126,13 @@ fn install(
     let trust = TrustStore::load(&data.trust_file())?;
     let signed =
         source::verify(signed, &trust, Unsigned::Refuse, &built.path.display().to_string())?;
-    let consent =
-        consent::ConsentOptions { yes: true, mounts: script::mounts(&built.name, examples)? };
-    let grant = consent::ask(&signed, &consent, &trust, shell)?;
+    let mounts = script::mounts(&built.name, examples)?;
+    let options = consent::ConsentOptions { yes: true, mounts, ..Default::default() };
+    let consented = consent::Question::new(&signed, &trust).ask(&options, shell)?;
     let compiling = Instant::now();
-    ops::host::prepare(&signed, &grant, settings)?;
+    ops::host::prepare(&signed, consented.ruling, settings)?;
     let options = InstallOptions { alias: None, source: "demo".to_owned() };
-    Registry::open(data)?.install(&signed, &grant, &options)?;
+    Registry::open(data)?.install(&signed, &consented.grant, &options)?;
     let took = compiling.elapsed();
     shell
         .status("Installed", format_args!("{}, compiled to native code in {took:.0?}", built.name));

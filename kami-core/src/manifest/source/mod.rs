@@ -6,7 +6,7 @@
 //! Both are read by pure functions over text that report every mistake at once, each with its
 //! place and its remedy.
 
-mod reader;
+pub(crate) mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -80,7 +80,7 @@ impl Source {
     /// Every mistake in the table, or, where `text` is not TOML, every mistake in the syntax.
     pub fn parse(text: &str, path: &[&str], defaults: &Defaults) -> Result<Self, SourceError> {
         let root = reader::syntax(text)?;
-        let mut reader = Reader::at(path);
+        let mut reader = Reader::at(path, elsewhere);
         let Some(found) = reader.find(&root) else {
             return reader.finish(None);
         };
@@ -102,8 +102,8 @@ impl Defaults {
     /// Every mistake in the table, or, where `text` is not TOML, every mistake in the syntax.
     pub fn parse(text: &str, path: &[&str]) -> Result<Self, SourceError> {
         let root = reader::syntax(text)?;
-        let mut reader = Reader::at(path);
-        let Some(found) = Reader::at(path).find(&root) else {
+        let mut reader = Reader::at(path, elsewhere);
+        let Some(found) = Reader::at(path, elsewhere).find(&root) else {
             return Ok(Self::default());
         };
         let entries = reader.entries(found, "", &[TABLE]);
@@ -127,7 +127,7 @@ impl ToolFile {
     /// Every mistake in the file, or, where `text` is not TOML, every mistake in the syntax.
     pub fn parse(text: &str) -> Result<Self, SourceError> {
         let root = reader::syntax(text)?;
-        let mut reader = Reader::at(&[]);
+        let mut reader = Reader::at(&[], elsewhere);
         let Some(found) = reader.find(&root) else {
             return reader.finish(None);
         };
@@ -195,12 +195,11 @@ const FS: Key = Key::new("fs-access", r#"fs-access = "read-only""#);
 const SCRATCH: Key = Key::new("scratch", r#"scratch = "kept""#);
 const ENV: Key = Key::new("env-allow-list", r#"env-allow-list = ["LANG"]"#);
 
-/// The keys of `security`.
-const SECURITY_KEYS: &[Key] = &[
-    NET,
-    FS,
-    SCRATCH,
-    ENV,
+/// The keys of `security`, besides the limits.
+const SECURITY_KEYS: &[Key] = &[NET, FS, SCRATCH, ENV];
+
+/// The keys of limits, wherever they stand.
+pub(crate) const LIMIT_KEYS: &[Key] = &[
     Key::limit(Limit::Memory, "max-memory-mb = 64"),
     Key::limit(Limit::Execution, "max-execution-ms = 5000"),
     Key::limit(Limit::Cpu, "max-cpu-ms = 5000"),
@@ -225,6 +224,20 @@ const SECRET_ENV: Key = Key::new("env", "env = true");
 
 /// The keys of one secret.
 const SECRET_KEYS: &[Key] = &[DESCRIPTION, HOST, HEADER, SECRET_ENV];
+
+/// Where a key belongs that stands in the wrong table.
+fn elsewhere(reader: &Reader<'_>, key: &str, table: &str) -> Option<String> {
+    let is_of = |keys: &[Key]| keys.iter().any(|known| known.name() == key);
+    if (is_of(SECURITY_KEYS) || is_of(LIMIT_KEYS)) && table != "security" {
+        Some(format!("`{key}` belongs under {}", reader.header("security")))
+    } else if is_of(TABLE) && !table.is_empty() {
+        Some(format!("`{key}` belongs under {}", reader.header("")))
+    } else if is_of(FILE) && table.is_empty() {
+        Some(format!("the package's own `{key}` is used: set it there"))
+    } else {
+        None
+    }
+}
 
 /// The table as it was written: what is absent is `None`, as a workspace may still say it.
 #[derive(Debug, Clone, Default)]
@@ -262,14 +275,15 @@ impl Table {
             tags: reader.list(entries.get(&TAGS)),
             ..Self::default()
         };
-        if let Some(security) = reader.table(entries.get(&SECURITY), "security", SECURITY_KEYS) {
+        let known = [SECURITY_KEYS, LIMIT_KEYS];
+        if let Some(security) = reader.table(entries.get(&SECURITY), "security", &known) {
             table.read_security(reader, &security);
         }
-        for (name, span, mount) in reader.named_tables(entries.get(&MOUNTS), MOUNT_KEYS) {
+        for (name, span, mount) in reader.named_tables(entries.get(&MOUNTS), "", MOUNT_KEYS) {
             let value = read_mount(reader, &mount);
             table.mounts.insert(name, Written { value, span: Some(span) });
         }
-        for (name, span, secret) in reader.named_tables(entries.get(&SECRETS), SECRET_KEYS) {
+        for (name, span, secret) in reader.named_tables(entries.get(&SECRETS), "", SECRET_KEYS) {
             let request = read_secret(reader, &name, span, &secret);
             table.secrets.insert(name, request);
         }
@@ -285,12 +299,7 @@ impl Table {
             let value = reader.choice(Some(entry), &known)?;
             Some(Written { value, span: Some(entry.key_span()) })
         });
-        for limit in Limit::ALL {
-            let entry = entries.named(limit.key());
-            if let Some(value) = reader.number(entry, |value| limit.check(value)) {
-                self.limits.insert(limit, value);
-            }
-        }
+        self.limits = read_limits(reader, entries);
     }
 
     /// Fills in key by key, and mount by mount, what is not there.
@@ -380,6 +389,15 @@ fn read_fs(reader: &mut Reader<'_>, entry: &Entry<'_>) -> Written<FsAccess> {
     let known = [FsAccess::None, FsAccess::ReadOnly, FsAccess::Sandbox];
     let value = reader.choice(Some(entry), &known).unwrap_or(FsAccess::Sandbox);
     Written { value, span: Some(entry.key_span()) }
+}
+
+/// The limits that a table sets.
+pub(crate) fn read_limits(reader: &mut Reader<'_>, entries: &Entries<'_>) -> BTreeMap<Limit, u64> {
+    let read = |limit: Limit| {
+        let entry = entries.named(limit.key());
+        Some((limit, reader.number(entry, |value| limit.check(value))?))
+    };
+    Limit::ALL.into_iter().filter_map(read).collect()
 }
 
 fn read_mount(reader: &mut Reader<'_>, entries: &Entries<'_>) -> MountRequest {

@@ -1,4 +1,5 @@
-//! Reads TOML values by type and collects what is wrong with them.
+//! Reads TOML values by type and collects what is wrong with them: an author's table, and an
+//! operator's policy.
 //!
 //! A method that cannot read a value notes a [`Problem`] and gives `None`, as it gives `None` for
 //! what is absent, so that reading goes on and every mistake is found in one pass.
@@ -11,70 +12,74 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{FILE, Problem, SECURITY_KEYS, SourceError, TABLE};
+use super::{Problem, SourceError};
 use crate::grants::Limit;
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
 /// A key that a table may have, and a line that shows how it is written.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(crate) struct Key {
     name: &'static str,
     example: &'static str,
 }
 
 impl Key {
-    pub(super) const fn new(name: &'static str, example: &'static str) -> Self {
+    pub(crate) const fn new(name: &'static str, example: &'static str) -> Self {
         Self { name, example }
     }
 
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The key of a limit.
-    pub(super) const fn limit(limit: Limit, example: &'static str) -> Self {
+    pub(crate) const fn limit(limit: Limit, example: &'static str) -> Self {
         Self::new(limit.key(), example)
     }
 }
 
 /// The known keys that a table has, under their kebab-case names.
-pub(super) struct Entries<'a> {
+pub(crate) struct Entries<'a> {
     span: Range<usize>,
     found: BTreeMap<&'static str, Entry<'a>>,
 }
 
 /// One key with its value.
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     key: &'static Key,
     key_span: Range<usize>,
     value: &'a Value<'a>,
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn get(&self, key: &Key) -> Option<&Entry<'a>> {
+    pub(crate) fn get(&self, key: &Key) -> Option<&Entry<'a>> {
         self.found.get(key.name)
     }
 
     /// The entry of a key that is known by its name alone.
-    pub(super) fn named(&self, name: &str) -> Option<&Entry<'a>> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Entry<'a>> {
         self.found.get(name)
     }
 
-    pub(super) fn has(&self, key: &Key) -> bool {
+    pub(crate) fn has(&self, key: &Key) -> bool {
         self.found.contains_key(key.name)
     }
 
     /// The table's header.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 }
 
 impl Entry<'_> {
-    pub(super) fn key_span(&self) -> Range<usize> {
+    pub(crate) fn key_span(&self) -> Range<usize> {
         self.key_span.clone()
     }
 }
 
 /// Parses a whole document, whose mistakes in syntax are reported alone.
-pub(super) fn syntax(text: &str) -> Result<Spanned<DeTable<'_>>, SourceError> {
+pub(crate) fn syntax(text: &str) -> Result<Spanned<DeTable<'_>>, SourceError> {
     let (root, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Ok(root);
@@ -88,19 +93,23 @@ pub(super) fn syntax(text: &str) -> Result<Spanned<DeTable<'_>>, SourceError> {
     Err(SourceError { problems: problems.collect() })
 }
 
+/// Says of a key, in kebab-case, and of the table in which it is unknown, where it belongs instead.
+pub(crate) type Elsewhere = fn(&Reader<'_>, &str, &str) -> Option<String>;
+
 /// Knows where the table stands, and collects the problems.
-pub(super) struct Reader<'p> {
+pub(crate) struct Reader<'p> {
     path: &'p [&'p str],
+    elsewhere: Elsewhere,
     problems: Vec<Problem>,
 }
 
 impl<'p> Reader<'p> {
-    pub(super) fn at(path: &'p [&'p str]) -> Self {
-        Self { path, problems: Vec::new() }
+    pub(crate) fn at(path: &'p [&'p str], elsewhere: Elsewhere) -> Self {
+        Self { path, elsewhere, problems: Vec::new() }
     }
 
     /// Gives `value` if there is one and no problem came up.
-    pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<T, SourceError> {
+    pub(crate) fn finish<T>(mut self, value: Option<T>) -> Result<T, SourceError> {
         match value {
             Some(value) if self.problems.is_empty() => Ok(value),
             _ => {
@@ -110,7 +119,7 @@ impl<'p> Reader<'p> {
         }
     }
 
-    pub(super) fn problem(
+    pub(crate) fn problem(
         &mut self,
         span: Range<usize>,
         message: impl Display,
@@ -122,7 +131,7 @@ impl<'p> Reader<'p> {
     }
 
     /// The header of a table below the author's own, as one writes it.
-    pub(super) fn header(&self, below: &str) -> String {
+    pub(crate) fn header(&self, below: &str) -> String {
         let names: Vec<&str> =
             self.path.iter().copied().chain(Some(below).filter(|name| !name.is_empty())).collect();
         if names.is_empty() {
@@ -133,7 +142,7 @@ impl<'p> Reader<'p> {
     }
 
     /// Walks to the author's table, and says where it is missing if it is.
-    pub(super) fn find<'a>(
+    pub(crate) fn find<'a>(
         &mut self,
         root: &'a Spanned<DeTable<'a>>,
     ) -> Option<(&'a DeTable<'a>, Range<usize>)> {
@@ -171,7 +180,7 @@ impl<'p> Reader<'p> {
     }
 
     /// Sorts the keys of a table into known ones, whose `snake_case` is accepted, and mistakes.
-    pub(super) fn entries<'a>(
+    pub(crate) fn entries<'a>(
         &mut self,
         (table, span): (&'a DeTable<'a>, Range<usize>),
         name: &str,
@@ -200,14 +209,9 @@ impl<'p> Reader<'p> {
 
     fn unknown(&mut self, written: &str, span: Range<usize>, name: &str, known: &[&'static [Key]]) {
         let kebab = written.replace('_', "-");
-        let elsewhere = |keys: &[Key]| keys.iter().any(|key| key.name == kebab);
         let names = || known.iter().copied().flatten().map(|key| key.name);
-        let help = if elsewhere(SECURITY_KEYS) && name != "security" {
-            format!("`{kebab}` belongs under {}", self.header("security"))
-        } else if elsewhere(TABLE) && !name.is_empty() {
-            format!("`{kebab}` belongs under {}", self.header(""))
-        } else if elsewhere(FILE) && name.is_empty() {
-            format!("the package's own `{kebab}` is used: set it there")
+        let help = if let Some(elsewhere) = (self.elsewhere)(self, &kebab, name) {
+            elsewhere
         } else if let Some(near) = nearest(&kebab, names()) {
             format!("did you mean `{near}`?")
         } else {
@@ -223,7 +227,7 @@ impl<'p> Reader<'p> {
         );
     }
 
-    pub(super) fn missing(&mut self, entries: &Entries<'_>, key: &Key) {
+    pub(crate) fn missing(&mut self, entries: &Entries<'_>, key: &Key) {
         self.problem(
             entries.span(),
             format!("`{}` is missing", key.name),
@@ -241,12 +245,12 @@ impl<'p> Reader<'p> {
         );
     }
 
-    pub(super) fn text(&mut self, entry: Option<&Entry<'_>>) -> Option<String> {
+    pub(crate) fn text(&mut self, entry: Option<&Entry<'_>>) -> Option<String> {
         self.parsed(entry)
     }
 
     /// Reads a string that means a `T`.
-    pub(super) fn parsed<T: FromStr<Err: Display>>(
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(
         &mut self,
         entry: Option<&Entry<'_>>,
     ) -> Option<T> {
@@ -259,7 +263,7 @@ impl<'p> Reader<'p> {
     }
 
     /// Reads an array of strings that each mean a `T`.
-    pub(super) fn list<T: FromStr<Err: Display>>(
+    pub(crate) fn list<T: FromStr<Err: Display>>(
         &mut self,
         entry: Option<&Entry<'_>>,
     ) -> Option<Vec<T>> {
@@ -294,7 +298,7 @@ impl<'p> Reader<'p> {
     }
 
     /// Reads `true` or `false`.
-    pub(super) fn flag(&mut self, entry: Option<&Entry<'_>>) -> Option<bool> {
+    pub(crate) fn flag(&mut self, entry: Option<&Entry<'_>>) -> Option<bool> {
         let entry = entry?;
         let flag = entry.value.get_ref().as_bool();
         if flag.is_none() {
@@ -304,7 +308,7 @@ impl<'p> Reader<'p> {
     }
 
     /// Reads a whole number that `check` accepts.
-    pub(super) fn number<T, E: Display>(
+    pub(crate) fn number<T, E: Display>(
         &mut self,
         entry: Option<&Entry<'_>>,
         check: impl FnOnce(u64) -> Result<T, E>,
@@ -331,7 +335,7 @@ impl<'p> Reader<'p> {
     }
 
     /// Reads a string that is one of the `known` values.
-    pub(super) fn choice<T: Display + Copy>(
+    pub(crate) fn choice<T: Display + Copy>(
         &mut self,
         entry: Option<&Entry<'_>>,
         known: &[T],
@@ -352,25 +356,27 @@ impl<'p> Reader<'p> {
         chosen
     }
 
-    /// Reads a table called `name` below the author's own.
-    pub(super) fn table<'a>(
+    /// Reads a table called `name` below the one that is read.
+    pub(crate) fn table<'a>(
         &mut self,
         entry: Option<&Entry<'a>>,
         name: &str,
-        known: &'static [Key],
+        known: &[&'static [Key]],
     ) -> Option<Entries<'a>> {
         let entry = entry?;
         let Some(table) = entry.value.get_ref().as_table() else {
             self.wrong_type(entry, entry.value, "a table");
             return None;
         };
-        Some(self.entries((table, entry.value.span()), name, &[known]))
+        Some(self.entries((table, entry.value.span()), name, known))
     }
 
-    /// Reads a table of tables, whose names each mean a `T`; gives each name's place with it.
-    pub(super) fn named_tables<'a, T: FromStr<Err: Display>>(
+    /// Reads a table of tables, whose names each mean a `T`; gives each name's place with it. It
+    /// stands in the table called `within`.
+    pub(crate) fn named_tables<'a, T: FromStr<Err: Display>>(
         &mut self,
         entry: Option<&Entry<'a>>,
+        within: &str,
         known: &'static [Key],
     ) -> Vec<(T, Range<usize>, Entries<'a>)> {
         let Some(entry) = entry else { return Vec::new() };
@@ -384,14 +390,22 @@ impl<'p> Reader<'p> {
                 self.wrong_type(entry, value, "a table of tables");
                 continue;
             };
-            let below = format!("{}.{}", entry.key.name, name.get_ref().escape_debug());
-            let entries = self.entries((table, value.span()), &below, &[known]);
+            let header = below(&below(within, entry.key.name), name.get_ref());
+            let entries = self.entries((table, value.span()), &header, &[known]);
             if let Some(parsed) = self.parse(entry, name.span(), name.get_ref()) {
                 found.push((parsed, name.span(), entries));
             }
         }
         found
     }
+}
+
+/// The path of a table below another, as one writes it: what has dots is quoted.
+pub(crate) fn below(table: &str, name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let escaped = name.escape_debug();
+    let name = if name.chars().all(bare) { escaped.to_string() } else { format!("\"{escaped}\"") };
+    if table.is_empty() { name } else { format!("{table}.{name}") }
 }
 
 fn kind(value: &Value<'_>) -> String {
