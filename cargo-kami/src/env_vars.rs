@@ -13,7 +13,7 @@ pub const DATA_DIR: Variable = Variable {
 
 pub const POLICY: Variable = Variable {
     name: "KAMI_POLICY",
-    doc: "The policy file, which always wins [default: kami-policy.toml in the data directory]",
+    doc: "The policy file [default: kami-policy.toml in the data directory]",
 };
 
 pub const SECRETS_PASSPHRASE: Variable = Variable {
