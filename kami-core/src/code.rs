@@ -46,10 +46,26 @@ pub const ALL: &[Explanation] = &[
         "Correct the arguments; `cargo kami inspect` shows the schema.",
     ),
     code(
+        "KAMI-AUDIT",
+        "The call could not be recorded in the audit log, and so was not made.",
+        "`cargo kami log verify` says whether the log is damaged; a full disk is the usual reason.",
+    ),
+    code(
         "KAMI-BUSY",
         "As many calls of the package run as may (`max-concurrent-calls`), and none of them ended \
          for as long as one call may last.",
         "Try again later, or grant more places.",
+    ),
+    code(
+        "KAMI-CANCELLED",
+        "The client did not wait for the call any more. It stands in the audit log only.",
+        "Nothing, unless it happens often: then the tool is slower than its client is patient.",
+    ),
+    code(
+        "KAMI-CONSENT",
+        "What a package asks for was not granted, so it was not installed. It stands in the audit \
+         log only.",
+        "Read what it asks for, and install it again if you agree.",
     ),
     code(
         "KAMI-CPU",

@@ -5,8 +5,8 @@ use kami_core::witness::Witness;
 use crate::exit::Exit;
 use crate::ops::arguments::{self, ArgumentOptions};
 use crate::ops::audit::AuditFlags;
-use crate::ops::host;
 use crate::ops::outcome::{self, OutputOptions};
+use crate::ops::{host, policy};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -41,7 +41,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let catalog = resolver.catalog()?;
     let entry = catalog.find_loosely(&args.name)?;
     let arguments = arguments::read(&args.arguments, entry.definition())?;
-    let log = args.audit.open(&settings.data_dir)?;
+    let log = args.audit.open(&settings.data_dir, policy::load(settings)?.as_ref())?;
     host::runtime()?.block_on(async {
         let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;
         witness.saw(entry, &arguments);

@@ -1,5 +1,6 @@
 //! `cargo kami grants`: what installed tools may do, and changes to it.
 
+use kami_core::audit::AuditEvent;
 use kami_core::grants::{Grant, MountName};
 use kami_core::policy::{Policy, Ruling, Subject};
 use kami_core::registry::{InstalledPackage, Registry};
@@ -9,8 +10,8 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::ops::consent::{self, MountFlag};
-use crate::ops::policy;
 use crate::ops::rights::{self, Entry, Row};
+use crate::ops::{audit, policy};
 use crate::settings::Settings;
 use crate::shell::{Shell, one_line};
 
@@ -90,7 +91,13 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let mut package = find(&registry, name)?;
     let grant = edited(args, &package)?;
     if grant != package.grant {
+        let log = audit::open(&settings.data_dir)?;
         registry.set_grant(&package, &grant)?;
+        log.append(AuditEvent::Grant {
+            package: package.id().clone(),
+            before: serde_json::to_value(&package.grant)?,
+            after: serde_json::to_value(&grant)?,
+        })?;
         package.grant = grant;
         shell.status("Changed", format_args!("the grant of {}", package.id()));
     }

@@ -83,7 +83,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         ..Question::new(&signed, &trust)
     };
     let consented = question.ask(&args.consent, shell);
-    let consented = audit::refusal(&log, &place, "KAMI-CONSENT", consented)?;
+    let consented = audit::refusal(&log, &place, audit::CONSENT, consented)?;
     {
         let _working = shell.working("Compiling to native code");
         host::prepare(&signed, consented.ruling, settings)?;

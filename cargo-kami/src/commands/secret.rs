@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use kami_core::audit::{AuditEvent, SecretAction};
 use kami_core::secrets::{Secret, SecretName, SecretStore, SecretValue};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
+use crate::ops::audit;
 use crate::ops::secrets::{self, Keeper};
 use crate::settings::Settings;
 use crate::shell::Shell;
@@ -116,12 +118,14 @@ fn set(
     settings: &Settings,
     shell: &Shell,
 ) -> anyhow::Result<()> {
+    let log = audit::open(&settings.data_dir)?;
     let mut replaced = false;
     let source = secrets::change(&settings.data_dir, wish, shell, |secrets| {
         let secret = Secret { value, set: SystemTime::now() };
         replaced = secrets.insert(name.clone(), secret)?.is_some();
         Ok(())
     })?;
+    log.append(AuditEvent::Secret { action: SecretAction::Set, name: name.to_string() })?;
     let verb = if replaced { "Replaced" } else { "Kept" };
     shell.status(verb, format_args!("{name}, sealed with the key from: {source}"));
     Ok(())
@@ -156,6 +160,7 @@ fn remove(names: &[SecretName], settings: &Settings, shell: &Shell) -> anyhow::R
     {
         return Err(missing(name).into());
     }
+    let log = audit::open(&settings.data_dir)?;
     secrets::change(&settings.data_dir, None, shell, |secrets| {
         for name in names {
             secrets.remove(name).ok_or_else(|| missing(name))?;
@@ -163,6 +168,7 @@ fn remove(names: &[SecretName], settings: &Settings, shell: &Shell) -> anyhow::R
         Ok(())
     })?;
     for name in names {
+        log.append(AuditEvent::Secret { action: SecretAction::Remove, name: name.to_string() })?;
         shell.status("Removed", name);
     }
     Ok(())

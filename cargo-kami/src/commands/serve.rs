@@ -7,7 +7,7 @@ use kami_core::mcp::{self, Server, ServerOptions};
 
 use crate::exit::Exit;
 use crate::ops::audit::AuditFlags;
-use crate::ops::host;
+use crate::ops::{host, policy};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -26,6 +26,9 @@ pub struct Args {
     /// Put into the `_meta` of each result what the call took
     #[arg(long)]
     stats: bool,
+    /// The most calls in a minute, of all tools together; a lower number in the policy holds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_calls_per_minute: Option<u64>,
     #[command(flatten)]
     audit: AuditFlags,
 }
@@ -34,9 +37,16 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     host::raise_file_limit();
     host::runtime()?.block_on(async {
         let resolver = host::resolver(settings, shell)?;
-        let log = args.audit.open(&settings.data_dir)?;
-        let audit = Some(Arc::clone(&log));
-        let options = ServerOptions { stats: args.stats, audit, ..ServerOptions::default() };
+        // A policy that cannot be read refuses every call, until it is mended.
+        let policy = policy::load(settings).ok().flatten();
+        let log = args.audit.open(&settings.data_dir, policy.as_ref())?;
+        let limits = [policy.and_then(|policy| policy.calls_per_minute), args.max_calls_per_minute];
+        let options = ServerOptions {
+            stats: args.stats,
+            audit: Some(Arc::clone(&log)),
+            calls_per_minute: limits.into_iter().flatten().min(),
+            ..ServerOptions::default()
+        };
         let tools = resolver.catalog()?.entries().len();
         shell.status("Serving", format_args!("{tools} tools on stdin and stdout"));
         let interrupted = interruption()?;

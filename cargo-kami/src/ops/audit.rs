@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use kami_core::audit::{AuditArguments, AuditError, AuditEvent, AuditLog, AuditOptions};
+use kami_core::policy::{AuditedArguments, Policy};
 use kami_core::registry::DataDir;
 
 use crate::exit::{Exit, Failure};
 
+/// The code under which it is recorded that consent was not given.
+pub const CONSENT: &str = "KAMI-CONSENT";
+
 /// The flags by which an operator chooses what is recorded of calls.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct AuditFlags {
-    /// What the audit log keeps of the arguments of calls: their `digest`, or them in `full`
+    /// What the audit log keeps of the arguments of calls: their `digest`, or them in `full`; a
+    /// policy that says so decides
     #[arg(long, value_name = "WHAT", default_value = "digest", hide_possible_values = true)]
     audit_arguments: Kept,
 }
@@ -32,10 +37,11 @@ impl AuditFlags {
     ///
     /// # Errors
     /// Where it is damaged or cannot be written.
-    pub fn open(&self, data: &DataDir) -> anyhow::Result<Arc<AuditLog>> {
-        let arguments = match self.audit_arguments {
-            Kept::Digest => AuditArguments::Digest,
-            Kept::Full => AuditArguments::Full,
+    pub fn open(&self, data: &DataDir, policy: Option<&Policy>) -> anyhow::Result<Arc<AuditLog>> {
+        let decided = policy.and_then(|policy| policy.audited_arguments);
+        let arguments = match (decided, self.audit_arguments) {
+            (Some(AuditedArguments::Digest), _) | (None, Kept::Digest) => AuditArguments::Digest,
+            (Some(AuditedArguments::Full), _) | (None, Kept::Full) => AuditArguments::Full,
         };
         let options = AuditOptions { arguments, ..AuditOptions::default() };
         match AuditLog::open(data, options) {
@@ -61,7 +67,7 @@ fn damaged(data: &DataDir) -> Failure {
 /// # Errors
 /// Where it is damaged or cannot be written.
 pub fn open(data: &DataDir) -> anyhow::Result<Arc<AuditLog>> {
-    AuditFlags::default().open(data)
+    AuditFlags::default().open(data, None)
 }
 
 /// Records that `name` was refused, if it was, under a stable code.

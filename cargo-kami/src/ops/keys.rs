@@ -26,12 +26,14 @@ pub const DEFAULT: &str = "default";
 /// # Errors
 /// Where the name could lead out of the directory.
 pub fn path(data: &DataDir, name: &str) -> anyhow::Result<PathBuf> {
-    let valid = (1..=64).contains(&name.len())
+    // The name of what opens the secrets, which is no key to sign with.
+    let valid = name != "secrets"
+        && (1..=64).contains(&name.len())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     if !valid {
         let message = format!("`{name}` is not a key's name");
         return Err(Failure::new(Exit::Usage, message)
-            .help("use 1 to 64 of A-Z, a-z, 0-9, `-` and `_`")
+            .help("use 1 to 64 of A-Z, a-z, 0-9, `-` and `_`, and not `secrets`")
             .into());
     }
     Ok(data.keys_dir().join(format!("{name}.key")))

@@ -26,6 +26,7 @@ use super::events::{guest_level, relay};
 use super::outcome;
 use super::session::server_info;
 use crate::call::{Level, call};
+use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
 use crate::witness::Witness;
 
@@ -53,6 +54,8 @@ pub(super) struct Handler {
     log_level: Mutex<Level>,
     /// A legacy session hears of changes already.
     announcing: AtomicBool,
+    /// How often the client may call.
+    rate: Option<TokenBucket>,
 }
 
 /// Every revision of the protocol, oldest first.
@@ -79,6 +82,7 @@ impl Handler {
         ended: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            rate: options.calls_per_minute.map(TokenBucket::per_minute),
             resolver,
             options,
             generation,
@@ -102,6 +106,9 @@ impl Handler {
         request: CallToolRequestParams,
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        if let Some(Err(retry)) = self.rate.as_ref().map(TokenBucket::take) {
+            return Ok(outcome::too_often(retry).into());
+        }
         let witness = Witness::new(self.options.audit.as_ref(), client_name(context)).await;
         let mut witness = match witness {
             Ok(witness) => witness,

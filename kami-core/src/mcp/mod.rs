@@ -65,6 +65,8 @@ pub struct ServerOptions {
     pub stats: bool,
     /// Where calls are recorded; `None`: nowhere. While the log cannot be written, calls are refused.
     pub audit: Option<Arc<AuditLog>>,
+    /// The most calls of one client in a minute; `None`: any number.
+    pub calls_per_minute: Option<u64>,
 }
 
 impl Default for ServerOptions {
@@ -74,6 +76,7 @@ impl Default for ServerOptions {
             watch_interval: Duration::from_millis(500),
             stats: false,
             audit: None,
+            calls_per_minute: None,
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -75,6 +76,11 @@ pub(super) fn refusal(entry: &CatalogEntry, error: &ResolveError) -> CallToolRes
         _ => error.to_string(),
     };
     failure(format!("{why} [{code}]"))
+}
+
+/// A client that calls more often than it may.
+pub(super) fn too_often(retry: Duration) -> CallToolResult {
+    failure(CallError::TooOften { retry }.for_model())
 }
 
 /// A call that is not made because it could not be recorded.

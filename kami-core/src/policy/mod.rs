@@ -42,15 +42,14 @@ pub struct Policy {
     tools: BTreeMap<ToolPattern, Section>,
     /// The most calls that one client may make in a minute, of all tools together.
     pub calls_per_minute: Option<u64>,
-    /// What the audit log holds of a call's arguments.
-    pub audited_arguments: AuditedArguments,
+    /// What the audit log holds of a call's arguments, where the policy says so.
+    pub audited_arguments: Option<AuditedArguments>,
 }
 
 /// What the audit log holds of a call's arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditedArguments {
     /// Their digest, by which one can tell whether they were the same.
-    #[default]
     Digest,
     /// All of them.
     Full,

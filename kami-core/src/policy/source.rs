@@ -76,8 +76,7 @@ pub(super) fn parse(text: &str, directory: &Path) -> Result<Policy, SourceError>
         .and_then(|server| reader.number(server.get(&CALLS), |calls| Limit::Rate.check(calls)));
     let audit = reader.table(entries.get(&AUDIT), "audit", &[AUDIT_KEYS]);
     let known = [AuditedArguments::Digest, AuditedArguments::Full];
-    let audited_arguments =
-        audit.and_then(|audit| reader.choice(audit.get(&ARGUMENTS), &known)).unwrap_or_default();
+    let audited_arguments = audit.and_then(|audit| reader.choice(audit.get(&ARGUMENTS), &known));
     let policy = Policy { default, publishers, tools, calls_per_minute, audited_arguments };
     reader.finish(Some(policy))
 }

@@ -159,7 +159,7 @@ fn everything_that_can_be_said_is_read() {
         "#,
     );
     assert_eq!(policy.calls_per_minute, Some(60));
-    assert_eq!(policy.audited_arguments, AuditedArguments::Full);
+    assert_eq!(policy.audited_arguments, Some(AuditedArguments::Full));
     let ruling = policy.apply(unsigned(&id("a.b")), &Grant::default()).unwrap();
     let mount = |name: &str| &ruling.grant.mounts[&name.parse::<MountName>().unwrap()];
     assert_eq!(mount("docs").path, Path::new("/srv/team/notes"));
