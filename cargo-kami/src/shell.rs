@@ -216,6 +216,18 @@ impl Shell {
         io::stdout().is_terminal()
     }
 
+    /// Waits until nobody reads stdout any more; for ever where that cannot be told, as of a file.
+    /// Call it inside the runtime.
+    pub async fn unread(&self) {
+        #[cfg(unix)]
+        if let Ok(pipe) = stdout_pipe() {
+            // An error of a pipe's writing end is that its reading end is closed.
+            let _ = pipe.ready(tokio::io::Interest::ERROR).await;
+            return;
+        }
+        std::future::pending().await
+    }
+
     /// Whether a person can be asked.
     pub fn interactive(&self) -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()
@@ -246,6 +258,22 @@ impl Shell {
     /// A closed stderr leaves nobody to tell.
     fn line(&self, line: impl Display) {
         let _ = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+/// Stdout, if it is a pipe, to be watched and not to be written. It stays in the mode in which others
+/// have it too.
+#[cfg(unix)]
+fn stdout_pipe() -> io::Result<tokio::net::unix::pipe::Sender> {
+    use std::fs::File;
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::FileTypeExt as _;
+
+    let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    if stdout.metadata()?.file_type().is_fifo() {
+        tokio::net::unix::pipe::Sender::from_file_unchecked(stdout)
+    } else {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -75,7 +75,7 @@ struct Show {
     /// Tell them as JSON on stdout, one object on a line, as they are in the log
     #[arg(long)]
     json: bool,
-    /// Go on with new records, until Ctrl-C
+    /// Go on with new records, until Ctrl-C or until nobody reads them
     #[arg(short, long)]
     follow: bool,
 }
@@ -199,8 +199,8 @@ fn follow(
         Ok(())
     };
     host::runtime()?.block_on(async {
-        let interrupted = tokio::signal::ctrl_c();
-        tokio::pin!(interrupted);
+        let (interrupted, unread) = (tokio::signal::ctrl_c(), shell.unread());
+        tokio::pin!(interrupted, unread);
         loop {
             step()?;
             tokio::select! {
@@ -208,6 +208,7 @@ fn follow(
                     result.context("waiting for Ctrl-C")?;
                     return Ok(Exit::Interrupted);
                 }
+                () = &mut unread => return Ok(Exit::OutputClosed),
                 () = tokio::time::sleep(POLL) => {}
             }
         }

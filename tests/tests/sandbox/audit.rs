@@ -1,11 +1,14 @@
 //! What guests did and tried is known afterwards, and nobody can make it otherwise unseen.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kami_core::audit::{self, AuditEvent, AuditReader, CallRecord};
 use kami_core::digest::Digest;
 use kami_core::grants::Capabilities;
+use kami_tests::guests::program;
 use kami_tests::lab::{Lab, hostile, id, limits};
 use kami_tests::server::{PATIENCE, Server, text};
 use serde_json::{Value, json};
@@ -236,6 +239,36 @@ fn a_server_that_is_killed_leaves_a_log_that_holds() {
     let verified = audit::verify(lab.data(), None).expect("the log holds");
     assert_eq!((verified.beyond_head, verified.torn_bytes), (0, 0));
     assert_eq!(calls(&lab).last().map(|call| call.outcome.to_string()), Some("ok".to_owned()));
+}
+
+#[test]
+fn who_follows_the_log_hears_of_what_happens_until_nobody_listens() {
+    let lab = Lab::with_neighbour();
+    let call = ["call", "add", "--input", r#"{"a": 1, "b": 2}"#];
+    lab.cargo_kami(&call);
+    let mut following = Command::new(program());
+    following.args(["log", "--follow", "--kind", "call", "--data-dir"]).arg(lab.data().path());
+    let mut following = following.stdout(Stdio::piped()).spawn().expect("the program starts");
+    let mut lines = BufReader::new(following.stdout.take().expect("it is a pipe")).lines();
+    for _ in 0..3 {
+        let line = lines.next().expect("there is a record").expect("it is text");
+        assert!(line.contains("add (dev.kami.test.neighbour 0.1.0): ok"), "{line}");
+        lab.cargo_kami(&call);
+    }
+    drop(lines);
+    // Nothing more is written: it notices by itself.
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        match following.try_wait().expect("a child can be waited for") {
+            Some(status) => break status,
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+            None => {
+                following.kill().expect("a child can be killed");
+                panic!("it goes on for nobody");
+            }
+        }
+    };
+    assert_eq!(status.code(), Some(20));
 }
 
 #[test]
