@@ -59,12 +59,10 @@ pub mod signing;
 // What the operator lays down.
 pub mod policy;
 
-// What is installed, and what happened.
+// What is installed, what only some tools may use, and what happened.
 pub mod registry;
-pub mod audit;
-
-// What only some tools may use, and nobody sees.
 pub mod secrets;
+pub mod audit;
 
 // From a name to an outcome.
 pub mod engine;
