@@ -360,22 +360,34 @@ fn altered_json(examples: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+fn manifest_of(tools: Vec<Value>, requests: Value) -> Vec<u8> {
+    let package = json!({"id": "dev.example.t", "version": "1.0.0"});
+    let provenance = json!({"builder": "x"});
+    let manifest = json!({"format": 1, "package": package, "tools": tools, "requests": requests,
+        "provenance": provenance});
+    manifest.to_string().into_bytes()
+}
+
 #[test]
 fn manifests_are_the_same_once_they_were_written_and_read() {
     drive("manifest", 5_000, altered_json((oracle("manifest").examples)()));
     let with_default = json_value().prop_map(|default| {
         let schema = json!({"type": "object", "default": default});
-        let package = json!({"id": "dev.example.t", "version": "1.0.0"});
-        let manifest = json!({
-            "format": 1,
-            "package": package,
-            "tools": [{"name": "t", "inputSchema": schema}],
-            "requests": {},
-            "provenance": {"builder": "x"},
-        });
-        manifest.to_string().into_bytes()
+        manifest_of(vec![json!({"name": "t", "inputSchema": schema})], json!({}))
     });
     drive("manifest", 5_000, with_default);
+
+    // Names that meet, and hints that the requests may or may not prove.
+    let hint = || proptest::option::of(any::<bool>());
+    let tool = (select(vec!["a", "b", "c"]), hint(), hint()).prop_map(|(name, read_only, open)| {
+        let hints = json!({"readOnlyHint": read_only, "openWorldHint": open});
+        json!({"name": name, "inputSchema": {"type": "object"}, "annotations": hints})
+    });
+    let several = (vec(tool, 0..3), any::<bool>()).prop_map(|(tools, network)| {
+        let requests = if network { json!({"net": ["x.org"]}) } else { json!({}) };
+        manifest_of(tools, requests)
+    });
+    drive("manifest", 1_000, several);
 }
 
 /// Lines of a manifest in any order and number.
