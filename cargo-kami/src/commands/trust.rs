@@ -181,11 +181,16 @@ fn still_revoked(key: &RevokedKey, file: &Path) -> anyhow::Error {
 
 fn remove(key: &PublicKey, data: &DataDir, shell: &Shell) -> anyhow::Result<()> {
     let log = audit::open(data)?;
-    if !update(data, |trust| Ok(trust.remove(key)))? {
+    let removed = update(data, |trust| {
+        let label = trust.label(key).map(one_line);
+        trust.remove(key);
+        Ok(label)
+    })?;
+    let Some(label) = removed else {
         let message = format!("the key {} is not trusted anyway", key.fingerprint());
         return Err(Failure::new(Exit::NotFound, message).into());
-    }
-    record(&log, TrustAction::Remove, key, "")?;
+    };
+    record(&log, TrustAction::Remove, key, &label)?;
     shell.status("Removed", format_args!("the key with fingerprint {}", key.fingerprint()));
     Ok(())
 }

@@ -70,7 +70,7 @@ fn calls_denials_and_refusals_are_in_the_log_and_arguments_are_not() {
         ("add", "ok"),
         ("add", "KAMI-ARGUMENTS"),
         ("connect", "KAMI-TOOL"),
-        ("spin", "KAMI-TIMEOUT"),
+        ("hasty_spin", "KAMI-TIMEOUT"),
         ("starved_count", "KAMI-FUEL"),
     ];
     let expected = expected.map(|(tool, outcome)| (tool.to_owned(), outcome.to_owned()));

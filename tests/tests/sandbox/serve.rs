@@ -26,12 +26,7 @@ fn one_server_withstands_every_guest_at_once() {
         ("limited/panic", json!({"message": "boo"}), "(panic) [KAMI-PANIC]", "src/crash.rs:"),
         ("limited/recurse", json!({}), "recursion does [KAMI-STACK]", "StackOverflow"),
         ("limited/exit", json!({"status": 3}), "answering [KAMI-EXIT]", "Exited(1)"),
-        (
-            "limited/ramble",
-            json!({"bytes": 20 << 20}),
-            "structured content [KAMI-SIZE]",
-            "TooLarge",
-        ),
+        ("limited/ramble", json!({"bytes": 20 << 20}), "limit of 1024 KiB [KAMI-SIZE]", "TooLarge"),
         ("starved/count", json!({"to": 1_000_000_000}), "fuel [KAMI-FUEL]", "OutOfFuel"),
         (
             "limited/connect",
