@@ -258,7 +258,7 @@ struct Queue {
 struct State {
     entries: Vec<Entry>,
     /// Who wants to know when all that waits now is written.
-    flushes: Vec<oneshot::Sender<Result<(), Arc<AuditError>>>>,
+    flushes: Vec<Flush>,
     closing: bool,
     /// The writer has nothing to do and must be woken, which takes a system call.
     asleep: bool,
@@ -407,6 +407,9 @@ impl Drop for AuditLog {
     }
 }
 
+/// Waits to hear that everything before it is written.
+type Flush = oneshot::Sender<Result<(), Arc<AuditError>>>;
+
 /// The thread that writes.
 struct Writer {
     queue: Arc<Queue>,
@@ -457,10 +460,7 @@ impl Writer {
     }
 
     /// Waits until there is something to write, and takes all of it.
-    fn collect(
-        &self,
-        unwritten: &mut Vec<Entry>,
-    ) -> (Vec<oneshot::Sender<Result<(), Arc<AuditError>>>>, bool) {
+    fn collect(&self, unwritten: &mut Vec<Entry>) -> (Vec<Flush>, bool) {
         let failed = !unwritten.is_empty();
         let retry = Instant::now() + RETRY;
         let mut state = self.queue.lock();
