@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::grants::Capabilities;
+use crate::grants::{Capabilities, SecretName};
 use crate::name::{PackageId, ToolName};
 
 pub use annotations::{Annotations, ClaimError};
@@ -142,6 +142,14 @@ pub enum ManifestError {
         /// `input` or `output`.
         schema: &'static str,
     },
+    /// A secret that would be sent under the name of another one.
+    #[error("the header of the secret `{name}` carries `{carried}`, which is another one")]
+    Secret {
+        /// The secret that is asked for.
+        name: SecretName,
+        /// The one that would be sent.
+        carried: SecretName,
+    },
     /// A hint that the capabilities do not prove.
     #[error("tool `{tool}`: {claim}")]
     Claim {
@@ -239,6 +247,18 @@ impl Manifest {
             }
             tool.check_schemas()?;
         }
+        self.check_secrets()
+    }
+
+    /// Consent to one secret must not be consent to another.
+    fn check_secrets(&self) -> Result<(), ManifestError> {
+        for (name, request) in &self.requests.secrets {
+            let carried = request.inject.as_ref().map(|inject| inject.header.secret());
+            if let Some(carried) = carried.filter(|carried| *carried != name) {
+                let (name, carried) = (name.clone(), carried.clone());
+                return Err(ManifestError::Secret { name, carried });
+            }
+        }
         Ok(())
     }
 }
@@ -317,6 +337,17 @@ mod tests {
         value["requests"]["net"] = json!(["example.com"]);
         let error = Manifest::from_json(value.to_string().as_bytes()).unwrap_err();
         assert!(matches!(error, ManifestError::Claim { .. }), "{error}");
+    }
+
+    #[test]
+    fn no_secret_is_sent_under_the_name_of_another() {
+        let mut value = serde_json::to_value(manifest(vec![tool("a")]).unwrap()).unwrap();
+        let inject = |header: &str| json!({"inject": {"host": "a.example", "header": header}});
+        value["requests"]["secrets"] = json!({"HARMLESS": inject("X: {HARMLESS}")});
+        Manifest::from_json(value.to_string().as_bytes()).unwrap();
+        value["requests"]["secrets"] = json!({"HARMLESS": inject("X: {VALUABLE}")});
+        let error = Manifest::from_json(value.to_string().as_bytes()).unwrap_err();
+        assert!(matches!(error, ManifestError::Secret { .. }), "{error}");
     }
 
     #[test]
