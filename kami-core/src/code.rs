@@ -117,8 +117,8 @@ pub const ALL: &[Explanation] = &[
     code(
         "KAMI-NOT-REQUESTED",
         "The tool tried something that its manifest does not ask for.",
-        "The author adds the line that the denial names, and publishes a new version. `cargo kami \
-         record` finds all such lines at once. If the tool is not yours, ask why it tries that.",
+        "The author adds the line that the denial names, and publishes a new version. If the tool is \
+         not yours, ask why it tries that.",
     ),
     code(
         "KAMI-PANIC",
