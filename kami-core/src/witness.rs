@@ -92,14 +92,19 @@ impl Witness {
 
     /// Records that the call was refused before anything of the tool ran. `name` is what was asked
     /// for.
-    pub fn refused(mut self, name: &str, error: &ResolveError) {
+    pub fn refused(self, name: &str, error: &ResolveError) {
+        self.refused_as(name, error.code(), error.to_string());
+    }
+
+    /// The same, under a stable code and with a reason in words.
+    pub fn refused_as(mut self, name: &str, code: &'static str, reason: String) {
         let package = self.call.take().map(|call| call.package);
         if let Some(place) = self.place.take() {
             place.record(AuditEvent::Refusal {
                 tool: name.to_owned(),
                 package,
-                code: Cow::Borrowed(error.code()),
-                reason: error.to_string(),
+                code: Cow::Borrowed(code),
+                reason,
                 client: self.client.take(),
             });
         }

@@ -25,7 +25,7 @@ use super::ServerOptions;
 use super::events::{guest_level, relay};
 use super::outcome;
 use super::session::server_info;
-use crate::call::{Level, call};
+use crate::call::{CallError, Level, call};
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
 use crate::witness::Witness;
@@ -106,14 +106,16 @@ impl Handler {
         request: CallToolRequestParams,
         context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        if let Some(Err(retry)) = self.rate.as_ref().map(TokenBucket::take) {
-            return Ok(outcome::too_often(retry).into());
-        }
         let witness = Witness::new(self.options.audit.as_ref(), client_name(context)).await;
         let mut witness = match witness {
             Ok(witness) => witness,
             Err(error) => return Ok(outcome::unrecorded(&error).into()),
         };
+        if let Some(Err(retry)) = self.rate.as_ref().map(TokenBucket::take) {
+            let error = CallError::TooOften { retry };
+            witness.refused_as(&request.name, error.code(), error.to_string());
+            return Ok(outcome::refused(&error).into());
+        }
         let catalog = match self.resolver.catalog() {
             Ok(catalog) => catalog,
             Err(error) => {

@@ -7,7 +7,6 @@
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -78,9 +77,9 @@ pub(super) fn refusal(entry: &CatalogEntry, error: &ResolveError) -> CallToolRes
     failure(format!("{why} [{code}]"))
 }
 
-/// A client that calls more often than it may.
-pub(super) fn too_often(retry: Duration) -> CallToolResult {
-    failure(CallError::TooOften { retry }.for_model())
+/// A call that was refused before its tool was looked for.
+pub(super) fn refused(error: &CallError) -> CallToolResult {
+    failure(error.for_model())
 }
 
 /// A call that is not made because it could not be recorded.

@@ -116,3 +116,24 @@ fn a_server_may_open_as_many_files_as_it_is_permitted() {
     assert!(server.wait().expect("a child can be waited for").success());
     assert!(raised, "the soft limit is still below the hard one");
 }
+
+#[test]
+fn a_client_calls_no_oftener_than_it_may() {
+    let lab = Lab::with_neighbour();
+    let policy = "version = 1\n[server]\nmax-calls-per-minute = 2\n";
+    fs::write(lab.data().policy_file(), policy).expect("the policy can be written");
+    let mut server = Server::start(lab.data());
+    for _ in 0..2 {
+        let answer = server.call("add", &json!({"a": 1, "b": 2}));
+        assert_eq!(answer["structuredContent"], json!({"result": 3}), "{answer}");
+    }
+    // Neither the third nor one by another name, since the rate is that of the client.
+    for tool in ["add", &id("neighbour/add")] {
+        let answer = server.call(tool, &json!({"a": 1, "b": 2}));
+        let (text, is_error) = text(&answer);
+        assert!(is_error && text.ends_with("[KAMI-RATE]"), "{answer}");
+    }
+    server.finish();
+    let log = lab.cargo_kami(&["log"]).stdout;
+    assert_eq!(log.matches("[KAMI-RATE]").count(), 2, "{log}");
+}

@@ -400,8 +400,11 @@ impl<'p> Reader<'p> {
     }
 }
 
-/// The path of a table below another, as one writes it: what has dots is quoted.
+/// The path of a table below another, as one writes it: what has dots is quoted. A name longer than
+/// any that is valid is cut, since each mistake below it repeats it.
 pub(crate) fn below(table: &str, name: &str) -> String {
+    const MAX_NAME: usize = 160;
+    let name = &name[..name.floor_char_boundary(MAX_NAME)];
     let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let escaped = name.escape_debug();
     let name = if name.chars().all(bare) { escaped.to_string() } else { format!("\"{escaped}\"") };

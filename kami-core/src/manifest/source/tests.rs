@@ -80,6 +80,16 @@ PLAIN = { env = true }
 }
 
 #[test]
+fn a_long_name_is_not_repeated_for_each_mistake_below_it() {
+    let name = "n".repeat(100_000);
+    let keys: String = (0..1000).map(|n| format!("k{n} = 1\n")).collect();
+    let error = parse(&format!("[package.metadata.kami.mounts.{name}]\n{keys}")).unwrap_err();
+    assert!(error.problems.len() >= 1000);
+    let told: usize = error.problems.iter().map(|problem| problem.label.len()).sum();
+    assert!(told < 1_000_000, "{told} bytes of labels");
+}
+
+#[test]
 fn a_table_with_an_id_asks_for_nothing() {
     assert_eq!(parse("").unwrap().requests, Capabilities::default());
 }
