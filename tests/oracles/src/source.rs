@@ -47,7 +47,8 @@ fn check_source(text: &str, defaults: &Defaults) {
     }
 }
 
-fn check_problems(text: &str, error: &SourceError) {
+/// Whoever is refused is told where in `text`, and why.
+pub(crate) fn check_problems(text: &str, error: &SourceError) {
     assert!(!error.problems.is_empty(), "refused without a reason");
     assert!(!error.to_string().is_empty());
     for problem in &error.problems {
