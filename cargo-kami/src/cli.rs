@@ -59,6 +59,7 @@ pub enum Command {
     #[command(visible_alias = "exec")]
     Call(commands::call::Args),
     Run(commands::run::Args),
+    Record(commands::record::Args),
     Serve(commands::serve::Args),
     Log(commands::log::Args),
     Status(commands::status::Args),

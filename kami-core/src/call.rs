@@ -44,6 +44,8 @@ pub struct CallReport {
     pub stats: CallStats,
     /// What was denied to the guest on the way, for the operator.
     pub denials: Vec<Denial>,
+    /// How many more there were, of which no more is known.
+    pub denials_omitted: u64,
     /// The end of what the guest wrote to stdout, for the operator.
     pub stdout: Captured,
     /// The end of what the guest wrote to stderr, for the operator.
@@ -479,13 +481,8 @@ async fn enter(
         cpu: cpu.spent(),
         events_dropped: state.events_dropped(),
     };
-    CallReport {
-        outcome,
-        stats,
-        denials: state.take_denials(),
-        stdout: state.take_stdout(),
-        stderr,
-    }
+    let (denials, denials_omitted) = state.take_denials();
+    CallReport { outcome, stats, denials, denials_omitted, stdout: state.take_stdout(), stderr }
 }
 
 /// Tells from wasmtime's error, the sandbox's state and the guest's last words how it ended.
@@ -566,6 +563,7 @@ impl CallReport {
             outcome: CallOutcome::Failed(error),
             stats: CallStats { total: started.elapsed(), ..CallStats::default() },
             denials: Vec::new(),
+            denials_omitted: 0,
             stdout: Captured::default(),
             stderr: Captured::default(),
         }

@@ -163,7 +163,12 @@ impl VerifiedTool {
         let artifact = signed.artifact();
         let manifest = artifact.manifest();
         let package = &manifest.package.id;
-        let effective = ruling.into().effective(manifest.requests.clone());
+        let recording = surroundings.recording.as_ref();
+        let requests = recording.map_or(&manifest.requests, |recording| &recording.requests);
+        let mut effective = ruling.into().effective(requests.clone());
+        if let Some(recording) = recording {
+            effective = effective.recorded_by(Arc::clone(&recording.recorder));
+        }
         let metering = match effective.limits().fuel() {
             None if !surroundings.metered => Metering::Off,
             _ => Metering::Fuel,
@@ -565,6 +570,11 @@ impl Resolver {
             latest.seen = Instant::now();
         }
         Ok(Arc::clone(&latest.catalog))
+    }
+
+    /// The file of the operator's policy, whether or not it is there.
+    pub fn policy_file(&self) -> &PolicyFile {
+        &self.policy
     }
 
     /// Makes a tool ready to be called, or gives the one that is.

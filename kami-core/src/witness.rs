@@ -5,15 +5,18 @@
 //! is dropped without having been told saw a call that was cancelled, and records that.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::audit::{
     Arguments, AuditArguments, AuditError, AuditEvent, AuditLog, CallRecord, DenialRecord, Place,
 };
-use crate::call::{CallOutcome, CallReport};
-use crate::manifest::JsonObject;
-use crate::resolve::{CatalogEntry, ResolveError, VerifiedTool};
+use crate::call::{CallOutcome, CallReport, EventSink, GuestEvent};
+use crate::digest::Digest;
+use crate::grants::Denial;
+use crate::manifest::{JsonObject, Package};
+use crate::name::ToolName;
+use crate::resolve::{ResolveError, VerifiedTool};
 use crate::secrets::Scrubber;
 
 /// What the outcome of a call is called that went well.
@@ -37,6 +40,8 @@ pub struct Witness {
     arguments: Option<String>,
     /// Finds the secrets that the tool may use, once that is known.
     scrubber: Option<Scrubber>,
+    /// What was denied so far, in case that nobody reports it.
+    denied: Arc<Mutex<Vec<DenialRecord>>>,
 }
 
 impl Witness {
@@ -59,21 +64,29 @@ impl Witness {
             call: None,
             arguments: None,
             scrubber: None,
+            denied: Arc::default(),
         })
     }
 
-    /// Notes which tool is called, and with what.
-    pub fn saw(&mut self, entry: &CatalogEntry, arguments: &JsonObject) {
+    /// Notes which tool of which package is called, and with what. `digest` is that of the package's
+    /// file.
+    pub fn saw(
+        &mut self,
+        tool: &ToolName,
+        package: &Package,
+        digest: Digest,
+        arguments: &JsonObject,
+    ) {
         let Some(place) = &self.place else {
             return;
         };
         // A map of JSON values with text for keys can always be written.
         let json = serde_json::to_string(arguments).unwrap_or_default();
         self.call = Some(Box::new(CallRecord {
-            tool: entry.wire_name.clone(),
-            package: entry.package.id().clone(),
-            version: entry.package.manifest.package.version.clone(),
-            digest: entry.package.digest,
+            tool: tool.clone(),
+            package: package.id.clone(),
+            version: package.version.clone(),
+            digest,
             client: self.client.clone(),
             arguments: Arguments::of(&json, AuditArguments::Digest),
             outcome: Cow::Borrowed(CANCELLED),
@@ -88,6 +101,15 @@ impl Witness {
     /// Notes which secrets the tool may use, so that none of them is recorded.
     pub fn knows(&mut self, tool: &VerifiedTool) {
         self.scrubber = Some(tool.sandbox().scrubber().clone());
+    }
+
+    /// Passes on what happens to a guest, and keeps what is denied to it. Of a call that is cancelled
+    /// nobody hears it otherwise.
+    pub fn watch(&self, events: Arc<dyn EventSink>) -> Arc<dyn EventSink> {
+        if self.place.is_none() {
+            return events;
+        }
+        Arc::new(Watched { events, denied: Arc::clone(&self.denied) })
     }
 
     /// Records that the call was refused before anything of the tool ran. `name` is what was asked
@@ -118,16 +140,18 @@ impl Witness {
                 CallOutcome::Failed(error) => error.code(),
             });
             call.fuel = report.stats.fuel;
-            call.denials = report
-                .denials
-                .iter()
-                .map(|denial| DenialRecord {
-                    thing: denial.thing.clone(),
-                    rule: denial.rule.to_string(),
-                })
-                .collect();
+            call.denials_omitted = report.denials_omitted;
         }
         self.record();
+    }
+
+    fn scrubbed(&self, mut denial: DenialRecord) -> DenialRecord {
+        if let Some(Cow::Owned(thing)) =
+            self.scrubber.as_ref().map(|scrubber| scrubber.scrub_str(&denial.thing))
+        {
+            denial.thing = thing;
+        }
+        denial
     }
 
     fn record(&mut self) {
@@ -136,10 +160,34 @@ impl Witness {
             if let Some((json, scrubber)) = self.arguments.take().zip(self.scrubber.as_ref()) {
                 call.arguments = Arguments::of(&scrubber.scrub_str(&json), AuditArguments::Full);
             }
+            let denied = std::mem::take(&mut *lock(&self.denied));
+            call.denials = denied.into_iter().map(|denial| self.scrubbed(denial)).collect();
             call.micros = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
             place.record(AuditEvent::Call(call));
         }
     }
+}
+
+/// Takes events on their way.
+struct Watched {
+    events: Arc<dyn EventSink>,
+    denied: Arc<Mutex<Vec<DenialRecord>>>,
+}
+
+impl EventSink for Watched {
+    fn event(&self, event: GuestEvent) {
+        self.events.event(event);
+    }
+
+    fn denied(&self, denial: &Denial) {
+        let (thing, rule) = (denial.thing.clone(), denial.rule.to_string());
+        lock(&self.denied).push(DenialRecord { thing, rule });
+        self.events.denied(denial);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Witness {

@@ -44,7 +44,9 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let log = args.audit.open(&settings.data_dir, policy::load(settings)?.as_ref())?;
     host::runtime()?.block_on(async {
         let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;
-        witness.saw(entry, &arguments);
+        let package = &entry.package;
+        let (about, digest) = (&package.manifest.package, package.digest);
+        witness.saw(&entry.wire_name, about, digest, &arguments);
         let tool = match resolver.resolve(entry).await {
             Ok(tool) => tool,
             Err(error) => {
@@ -53,12 +55,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
                 return Err(error.into());
             }
         };
-        witness.knows(&tool);
-        let called = host::call(&tool, arguments, shell).await?;
-        match &called {
-            Ok(report) => witness.ended(report),
-            Err(_) => drop(witness),
-        }
+        let called = host::call(&tool, arguments, witness, shell).await?;
         log.flush().await?;
         match called {
             Ok(report) => {

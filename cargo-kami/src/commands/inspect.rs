@@ -1,14 +1,11 @@
 //! `cargo kami inspect`: everything about one artifact, without running it.
 
-use std::path::Path;
-
-use anyhow::Context as _;
 use kami_core::component::Artifact;
 use kami_core::signing;
 use serde::Serialize;
 
-use crate::exit::{Exit, Failure};
-use crate::ops::{compiler, host, source};
+use crate::exit::Exit;
+use crate::ops::{compiler, source};
 use crate::settings::Settings;
 use crate::shell::{Shell, one_line, printable};
 use crate::summary;
@@ -46,7 +43,7 @@ struct Everything<'a> {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
-    let artifact = find(&args.name, settings, shell)?;
+    let artifact = source::named(&args.name, settings, shell)?;
     let signers = signing::valid_signers(&artifact);
     if args.wit {
         let wit = compiler::wit(&artifact, settings.compile)?;
@@ -67,20 +64,6 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         tell(&artifact, signers, shell)?;
     }
     Ok(Exit::Success)
-}
-
-/// A file wins over an installed tool where it is written as a path.
-fn find(name: &str, settings: &Settings, shell: &Shell) -> anyhow::Result<Artifact> {
-    if Path::new(name).is_file() {
-        return source::read(Path::new(name));
-    }
-    if name.contains(['/', '\\']) && name.ends_with(".wasm") {
-        return Err(Failure::new(Exit::NotFound, format!("there is no file {name}")).into());
-    }
-    let catalog = host::resolver(settings, shell)?.catalog()?;
-    let package = &catalog.find_loosely(name)?.package;
-    let bytes = settings.data_dir.read_artifact(package.digest)?;
-    Artifact::parse(bytes).with_context(|| format!("reading the installed `{}`", package.id()))
 }
 
 fn tell(

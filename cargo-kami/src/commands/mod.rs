@@ -14,6 +14,7 @@ pub mod log;
 pub mod new;
 pub mod policy;
 pub mod publish;
+pub mod record;
 pub mod run;
 pub mod secret;
 pub mod serve;
@@ -50,6 +51,7 @@ pub fn run(command: Command, settings: &Settings, shell: &Shell) -> anyhow::Resu
         Command::Inspect(args) => inspect::run(&args, settings, shell),
         Command::Call(args) => call::run(&args, settings, shell),
         Command::Run(args) => run::run(&args, settings, shell),
+        Command::Record(args) => record::run(&args, settings, shell),
         Command::Explain(args) => explain::run(&args, shell),
         Command::Serve(args) => serve::run(&args, settings, shell),
         Command::Log(args) => log::run(&args, settings, shell),

@@ -1,20 +1,23 @@
 //! `cargo kami run`: one call of a file, which is not installed.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use kami_core::resolve::VerifiedTool;
 use kami_core::sandbox::Surroundings;
 use kami_core::signing::{TrustStore, Unsigned};
+use kami_core::witness::Witness;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 use crate::ops::arguments::{self, ArgumentOptions};
 use crate::ops::consent::{ConsentOptions, Question};
 use crate::ops::first_use::{self, FirstUseOptions};
 use crate::ops::outcome::{self, OutputOptions};
-use crate::ops::{host, policy, secrets, source};
+use crate::ops::{audit, host, policy, secrets, source};
 use crate::settings::Settings;
 use crate::shell::Shell;
+
+/// How the audit log names this command.
+const CLIENT: &str = "cargo kami run";
 
 /// Run a tool from a file once, without installing it
 ///
@@ -69,35 +72,20 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let _working = shell.working("Compiling to native code");
         VerifiedTool::load(&engine, &signed, ruling, &surroundings)?
     };
-    let tool = pick(&tools, args.tool.as_deref())?;
+    let tool = host::pick(&tools, args.tool.as_deref())?;
     let arguments = arguments::read(&args.arguments, tool.definition())?;
+    let log = audit::open(&settings.data_dir)?;
     host::runtime()?.block_on(async {
-        match host::call(tool, arguments, shell).await? {
+        let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;
+        let about = &signed.artifact().manifest().package;
+        witness.saw(&tool.definition().name, about, signed.artifact().digest(), &arguments);
+        let called = host::call(tool, arguments, witness, shell).await?;
+        log.flush().await?;
+        match called {
             Ok(report) => {
                 outcome::show(tool.definition().name.as_str(), tool, &report, &args.output, shell)
             }
             Err(exit) => Ok(exit),
         }
     })
-}
-
-fn pick<'a>(
-    tools: &'a [Arc<VerifiedTool>],
-    name: Option<&str>,
-) -> anyhow::Result<&'a VerifiedTool> {
-    let names =
-        || tools.iter().map(|tool| tool.definition().name.as_str()).collect::<Vec<_>>().join(", ");
-    match (name, tools) {
-        (Some(name), tools) => {
-            let found = tools.iter().find(|tool| tool.definition().name.as_str() == name);
-            found.map(Arc::as_ref).ok_or_else(|| {
-                let message = format!("there is no tool `{name}` in it");
-                Failure::new(Exit::NotFound, message).help(format!("there are: {}", names())).into()
-            })
-        }
-        (None, [only]) => Ok(only),
-        (None, _) => Err(Failure::new(Exit::Usage, "there are several tools in it")
-            .help(format!("name one with --tool: {}", names()))
-            .into()),
-    }
 }

@@ -36,10 +36,7 @@ pub fn read(options: &ArgumentOptions, tool: &ToolDefinition) -> anyhow::Result<
         (Some("-"), _) => Some(read_stdin()?),
         (Some(json), _) => Some(json.to_owned()),
         (None, Some(path)) if path == Path::new("-") => Some(read_stdin()?),
-        (None, Some(path)) => {
-            let reading = || format!("reading {}", path.display());
-            Some(read_bounded(fs::File::open(path).with_context(reading)?).with_context(reading)?)
-        }
+        (None, Some(path)) => Some(read_file(path)?),
         (None, None) => None,
     };
     let mut arguments = match text {
@@ -48,6 +45,37 @@ pub fn read(options: &ArgumentOptions, tool: &ToolDefinition) -> anyhow::Result<
     };
     arguments.extend(Flags::new(tool).parse(&options.flags)?);
     Ok(arguments)
+}
+
+/// Puts the arguments of several calls together, one on each line of `file`; flags override what
+/// each line says.
+///
+/// # Errors
+/// Where a line is not a JSON object, or a flag does not fit the schema.
+pub fn read_lines(
+    file: &Path,
+    flags: &[String],
+    tool: &ToolDefinition,
+) -> anyhow::Result<Vec<JsonObject>> {
+    let text = match file == Path::new("-") {
+        true => read_stdin()?,
+        false => read_file(file)?,
+    };
+    let flags = Flags::new(tool).parse(flags)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(at, line)| {
+            let mut arguments =
+                parse(line).with_context(|| format!("{}, line {}", file.display(), at + 1))?;
+            arguments.extend(flags.clone());
+            Ok(arguments)
+        })
+        .collect()
+}
+
+fn read_file(path: &Path) -> anyhow::Result<String> {
+    let reading = || format!("reading {}", path.display());
+    read_bounded(fs::File::open(path).with_context(reading)?).with_context(reading)
 }
 
 fn read_stdin() -> anyhow::Result<String> {

@@ -42,6 +42,18 @@ pub struct MountFlag {
     access: Option<Access>,
 }
 
+impl MountFlag {
+    /// Which mount is bound.
+    pub fn name(&self) -> &MountName {
+        &self.name
+    }
+
+    /// What may be done there, where the flag says so.
+    pub fn access(&self) -> Option<Access> {
+        self.access
+    }
+}
+
 impl FromStr for MountFlag {
     type Err = String;
 

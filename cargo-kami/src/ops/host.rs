@@ -11,11 +11,12 @@ use kami_core::policy::Ruling;
 use kami_core::resolve::{HostOptions, Resolver, VerifiedTool};
 use kami_core::sandbox::Surroundings;
 use kami_core::signing::SignedArtifact;
+use kami_core::witness::Witness;
 use tokio::runtime::Runtime;
 
 use super::compiler;
 use crate::env_vars;
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::ops::secrets;
 use crate::settings::Settings;
 use crate::shell::{Shell, printable};
@@ -99,17 +100,20 @@ pub fn environment() -> std::collections::BTreeMap<String, String> {
         .collect()
 }
 
-/// Calls a tool while showing its log lines, until it ends or the person interrupts.
+/// Calls a tool while showing its log lines, until it ends or the person interrupts, and has a
+/// witness record it.
 ///
 /// # Errors
 /// Where signals cannot be awaited.
 pub async fn call(
     tool: &VerifiedTool,
     arguments: JsonObject,
+    mut witness: Witness,
     shell: &Shell,
 ) -> anyhow::Result<Result<CallReport, Exit>> {
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
-    let running = call::call(tool, arguments, Arc::new(Forward(sender)));
+    witness.knows(tool);
+    let running = call::call(tool, arguments, witness.watch(Arc::new(Forward(sender))));
     tokio::pin!(running);
     let report = loop {
         tokio::select! {
@@ -122,10 +126,36 @@ pub async fn call(
             }
         }
     };
+    witness.ended(&report);
     while let Ok(event) = events.try_recv() {
         tell(&event, shell);
     }
     Ok(Ok(report))
+}
+
+/// The one that is meant of a file's tools: by its name, or the only one.
+///
+/// # Errors
+/// Where there is none of that name, or there are several and none is named.
+pub fn pick<'a>(
+    tools: &'a [Arc<VerifiedTool>],
+    name: Option<&str>,
+) -> anyhow::Result<&'a Arc<VerifiedTool>> {
+    let names =
+        || tools.iter().map(|tool| tool.definition().name.as_str()).collect::<Vec<_>>().join(", ");
+    match (name, tools) {
+        (Some(name), tools) => {
+            let found = tools.iter().find(|tool| tool.definition().name.as_str() == name);
+            found.ok_or_else(|| {
+                let message = format!("there is no tool `{name}` in it");
+                Failure::new(Exit::NotFound, message).help(format!("there are: {}", names())).into()
+            })
+        }
+        (None, [only]) => Ok(only),
+        (None, _) => Err(Failure::new(Exit::Usage, "there are several tools in it")
+            .help(format!("name one with --tool: {}", names()))
+            .into()),
+    }
 }
 
 /// Hands a guest's events to whoever shows them. Their number is bounded by the sandbox.

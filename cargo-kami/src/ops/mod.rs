@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod packages;
 pub mod passphrase;
 pub mod policy;
+pub mod recording;
 pub mod rights;
 pub mod scratch;
 pub mod secrets;

@@ -36,6 +36,23 @@ pub fn show(
     options: &OutputOptions,
     shell: &Shell,
 ) -> anyhow::Result<Exit> {
+    if options.json {
+        shell.json(&mcp::result_json(report))?;
+    } else if let CallOutcome::Complete(result) = &report.outcome {
+        show_result(result, shell)?;
+    }
+    if let (CallOutcome::Complete(result), Some(path)) = (&report.outcome, &options.output) {
+        save(result, path, shell)?;
+    }
+    explain(name, tool, report, shell);
+    Ok(match &report.outcome {
+        CallOutcome::Complete(_) => Exit::Success,
+        CallOutcome::Failed(_) => Exit::Tool,
+    })
+}
+
+/// Tells on stderr all that there is to tell about a call besides its result.
+pub fn explain(name: &str, tool: &VerifiedTool, report: &CallReport, shell: &Shell) {
     for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         if captured.dropped > 0 {
             shell.note(format_args!(
@@ -54,28 +71,13 @@ pub fn show(
             shell.help(printable(&hint));
         }
     }
-    if options.json {
-        shell.json(&mcp::result_json(report))?;
+    if let CallOutcome::Failed(error) = &report.outcome {
+        show_failure(name, error, shell);
     }
-    let exit = match &report.outcome {
-        CallOutcome::Complete(result) => {
-            if !options.json {
-                show_result(result, shell)?;
-            }
-            if let Some(path) = &options.output {
-                save(result, path, shell)?;
-            }
-            Exit::Success
-        }
-        CallOutcome::Failed(error) => {
-            show_failure(name, error, shell);
-            Exit::Tool
-        }
-    };
     let stats = &report.stats;
     if stats.inside.is_zero() {
         // Nothing of the tool ran.
-        return Ok(exit);
+        return;
     }
     let fuel = stats.fuel.map(|fuel| format!(", {fuel} units of fuel")).unwrap_or_default();
     let memory = summary::size(stats.memory_peak_bytes as usize);
@@ -86,7 +88,6 @@ pub fn show(
             stats.inside, stats.cpu
         ),
     );
-    Ok(exit)
 }
 
 fn show_failure(tool: &str, error: &CallError, shell: &Shell) {

@@ -10,8 +10,9 @@ use kami_core::component::{Artifact, MAX_BYTES};
 use kami_core::name::IdPrefix;
 use kami_core::signing::{SignatureError, SignedArtifact, TrustStore, TrustedKey, Unsigned};
 
-use super::{CargoOptions, build, build_tool_file, manifest_in};
+use super::{CargoOptions, build, build_tool_file, host, manifest_in};
 use crate::exit::{Exit, Failure};
+use crate::settings::Settings;
 use crate::shell::Shell;
 
 /// Reads the artifact at `path`, building it first where that is a directory.
@@ -52,6 +53,23 @@ pub fn read(path: &Path) -> anyhow::Result<Artifact> {
         .read_to_end(&mut bytes)
         .with_context(reading)?;
     Artifact::parse(bytes).with_context(reading)
+}
+
+/// Reads a file, or what is installed under `name`. A file wins.
+///
+/// # Errors
+/// Where there is neither, or it cannot be read.
+pub fn named(name: &str, settings: &Settings, shell: &Shell) -> anyhow::Result<Artifact> {
+    if Path::new(name).is_file() {
+        return read(Path::new(name));
+    }
+    if name.contains(['/', '\\']) && name.ends_with(".wasm") {
+        return Err(Failure::new(Exit::NotFound, format!("there is no file {name}")).into());
+    }
+    let catalog = host::resolver(settings, shell)?.catalog()?;
+    let package = &catalog.find_loosely(name)?.package;
+    let bytes = settings.data_dir.read_artifact(package.digest)?;
+    Artifact::parse(bytes).with_context(|| format!("reading the installed `{}`", package.id()))
 }
 
 /// Checks signatures, and says what to do where they don't hold.

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::denial::{Denial, DenialRule};
 use super::endpoint::{Endpoint, Host};
 use super::limits::{Limit, Limits};
 use super::net::{NetAccess, NetPattern};
+use super::recorder::Recorder;
 use super::secret::{Injection, SecretName, SecretRequest};
 use super::{Access, Capabilities, Ceilings, EnvName, FsAccess, Grant, ScratchMode, is_public};
 
@@ -40,17 +42,30 @@ pub struct Mount<'a> {
 }
 
 /// What holds for a tool: what it asks for, was given, and no ceiling cuts off.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Effective {
     requested: Capabilities,
     granted: Grant,
     ceilings: Vec<Ceiling>,
+    /// Decides about the network in the place of request and grant.
+    recorder: Option<Arc<dyn Recorder>>,
 }
 
 impl Effective {
     /// Puts a request, its answer and the policy's ceilings together.
     pub fn new(requested: Capabilities, granted: Grant, ceilings: Vec<Ceiling>) -> Self {
-        Self { requested, granted, ceilings }
+        Self { requested, granted, ceilings, recorder: None }
+    }
+
+    /// Tells `recorder` what the tool does, and has it decide what else the tool may reach.
+    pub fn recorded_by(mut self, recorder: Arc<dyn Recorder>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Who is told what the tool does, if anybody.
+    pub fn recorder(&self) -> Option<&Arc<dyn Recorder>> {
+        self.recorder.as_ref()
     }
 
     /// What a component gets while it is asked to describe itself: nothing.
@@ -67,7 +82,9 @@ impl Effective {
     /// # Errors
     /// A [`Denial`] that says what to add, and where.
     pub fn network(&self, access: &NetAccess<'_>) -> Result<(), Denial> {
-        self.decide(access, &access.endpoint().to_string(), |pattern| pattern.matches(access))
+        let asked = |recorder: &dyn Recorder| recorder.network(access);
+        let entry = access.endpoint().to_string();
+        self.decide(access, &entry, asked, |pattern| pattern.matches(access))
     }
 
     /// Decides whether a tool that uses sockets may ask for the addresses of `name`.
@@ -79,23 +96,35 @@ impl Effective {
         let Some(host) = Host::parse(name) else {
             return Err(Denial::new(thing, DenialRule::NotRequested, String::new()));
         };
-        self.decide(thing, &format!("tcp://{host}:PORT"), |pattern| pattern.matches_lookup(&host))
+        let asked = |recorder: &dyn Recorder| {
+            recorder.lookup(name);
+            true
+        };
+        let entry = format!("tcp://{host}:PORT");
+        self.decide(thing, &entry, asked, |pattern| pattern.matches_lookup(&host))
     }
 
     fn decide(
         &self,
         thing: impl std::fmt::Display,
         entry: &str,
+        asked: impl Fn(&dyn Recorder) -> bool,
         matches: impl Fn(&NetPattern) -> bool,
     ) -> Result<(), Denial> {
         let listed = |patterns: &[NetPattern]| patterns.iter().any(&matches);
-        if !listed(&self.requested.net) {
+        let cut_off = || !self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(listed));
+        let requested = match self.recorder.as_deref().filter(|_| !cut_off()) {
+            Some(recorder) if asked(recorder) => return Ok(()),
+            Some(_) => false,
+            None => listed(&self.requested.net),
+        };
+        if !requested {
             let line = format!("net-allow-list = [\"{entry}\"]");
             Err(Denial::new(thing, DenialRule::NotRequested, line))
         } else if !listed(&self.granted.net) {
             let line = format!("--allow net={entry}");
             Err(Denial::new(thing, DenialRule::NotGranted, line))
-        } else if !self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(listed)) {
+        } else if cut_off() {
             Err(Denial::new(thing, DenialRule::Policy, format!("net = [\"{entry}\"]")))
         } else {
             Ok(())
@@ -114,11 +143,14 @@ impl Effective {
     pub fn address(&self, access: &NetAccess<'_>, address: IpAddr) -> Result<(), Denial> {
         let address = address.to_canonical();
         let leads = |patterns: &[NetPattern]| patterns.iter().any(|p| p.leads_to(access, address));
+        let not_cut_off = || self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(leads));
+        let asked = || match &self.recorder {
+            Some(recorder) => recorder.address(access, address),
+            None => leads(&self.requested.net) && leads(&self.granted.net),
+        };
         if is_public(address)
             || access.endpoint().literal_address() == Some(address)
-            || (leads(&self.requested.net)
-                && leads(&self.granted.net)
-                && self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(leads)))
+            || not_cut_off() && asked()
         {
             return Ok(());
         }
@@ -135,10 +167,10 @@ impl Effective {
     pub fn may_be_told(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let holds = |patterns: &[NetPattern]| patterns.iter().any(|p| p.holds(address));
+        let asked =
+            self.recorder.is_some() || holds(&self.requested.net) && holds(&self.granted.net);
         is_public(address)
-            || (holds(&self.requested.net)
-                && holds(&self.granted.net)
-                && self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(holds)))
+            || asked && self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(holds))
     }
 
     /// The headers with secrets that the host adds to requests to `endpoint`.

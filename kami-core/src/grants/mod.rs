@@ -12,6 +12,7 @@ mod net;
 mod secret;
 mod limits;
 mod denial;
+mod recorder;
 mod effective;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ pub use limits::{
     Ceilings, Limit, LimitError, Limits, MAX_EXECUTION, MAX_MEMORY_BYTES, MAX_TRANSFER_BYTES,
 };
 pub use net::{NetAccess, NetPattern, NetPatternError};
+pub use recorder::{Recorder, Recording};
 pub use secret::{HeaderTemplate, Injection, SecretError, SecretHost, SecretName, SecretRequest};
 
 /// Where a tool with [`FsAccess::Sandbox`] finds its private scratch directory.

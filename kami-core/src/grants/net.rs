@@ -38,6 +38,11 @@ impl<'a> NetAccess<'a> {
     pub fn endpoint(&self) -> &'a Endpoint {
         self.endpoint
     }
+
+    /// Method and path of a request; `None` for a socket.
+    pub fn method_and_path(&self) -> Option<(&'a str, &'a str)> {
+        self.request
+    }
 }
 
 impl fmt::Display for NetAccess<'_> {

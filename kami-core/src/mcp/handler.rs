@@ -131,7 +131,9 @@ impl Handler {
             }
         };
         let arguments = request.arguments.unwrap_or_default();
-        witness.saw(entry, &arguments);
+        let package = &entry.package;
+        let (about, digest) = (&package.manifest.package, package.digest);
+        witness.saw(&entry.wire_name, about, digest, &arguments);
         let tool = match self.resolver.resolve(entry).await {
             Ok(tool) => tool,
             Err(error) => {
@@ -146,7 +148,8 @@ impl Handler {
             self.log_threshold(context),
             context.meta.get_progress_token(),
         );
-        let report = relay.during(call(&tool, arguments, Arc::new(speaker))).await;
+        let events = witness.watch(Arc::new(speaker));
+        let report = relay.during(call(&tool, arguments, events)).await;
         witness.ended(&report);
         let stats = self.options.stats.then_some(report.stats);
         let mut result = outcome::reply(entry, report);

@@ -34,8 +34,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
-use crate::audit::AuditLog;
+use crate::audit::{AuditEvent, AuditLog};
 use crate::call::CallReport;
+use crate::digest::Digest;
 use crate::resolve::Resolver;
 use handler::Handler;
 use session::Session;
@@ -179,14 +180,20 @@ impl Server {
         }
     }
 
-    /// Publishes the generation of the catalog whenever it changes.
+    /// Publishes the generation of the catalog whenever it changes, and records which policy is in
+    /// force.
     async fn watch(&self, generation: &watch::Sender<i64>) -> Infallible {
         let mut interval =
             tokio::time::interval(self.options.watch_interval.max(MIN_WATCH_INTERVAL));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut known = None;
+        let mut policy = None;
         loop {
             interval.tick().await;
+            let current = self.resolver.policy_file().digest();
+            if std::mem::replace(&mut policy, current) != current {
+                self.record_policy(current).await;
+            }
             match self.resolver.catalog() {
                 Ok(catalog) => {
                     let current = catalog.generation();
@@ -196,6 +203,14 @@ impl Server {
                 }
                 Err(error) => tracing::warn!(%error, "the registry cannot be read"),
             }
+        }
+    }
+
+    async fn record_policy(&self, digest: Option<Digest>) {
+        let Some(log) = &self.options.audit else { return };
+        let file = self.resolver.policy_file().path().display().to_string();
+        if let Err(error) = log.record(AuditEvent::Policy { file, digest }).await {
+            tracing::error!(%error, "a change of the policy could not be recorded");
         }
     }
 }

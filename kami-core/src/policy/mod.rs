@@ -324,6 +324,11 @@ impl PolicyFile {
         }
     }
 
+    /// Of the bytes of the file; `None` where there is none, or it cannot be read.
+    pub fn digest(&self) -> Option<Digest> {
+        self.read().ok().flatten().map(|bytes| Digest::of(&bytes))
+    }
+
     /// The directory to which paths in the file are relative, without links: the directories that
     /// are bound to tools are compared in that form.
     fn directory(&self) -> PathBuf {

@@ -12,10 +12,10 @@
 //!   a symbolic one would wait for somebody outside the sandbox to follow it.
 //! - What is denied is remembered for the operator, and what is used for whoever asked for it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use wasmtime::component::{HasData, Resource, ResourceTable};
@@ -27,7 +27,7 @@ use wasmtime_wasi::p2::{
 };
 use wasmtime_wasi::{OpenMode, async_trait};
 
-use super::http::Denials;
+use super::denials::Denials;
 use super::mounts;
 use super::scratch::{ENTRY_BYTES, Room};
 use crate::grants::{Access, Denial, DenialRule, Effective, Limit};
@@ -44,29 +44,6 @@ const MAX_LISTED: usize = 128 << 10;
 
 /// The most of a path that a denial repeats, in characters.
 const MAX_SHOWN_CHARS: usize = 200;
-
-/// The most files that are noted.
-const MAX_NOTES: usize = 10_000;
-
-/// What a guest did with which file or directory, for whoever wants to know what it needs.
-#[derive(Debug, Clone, Default)]
-pub struct AccessNotes(Arc<Mutex<BTreeMap<String, Access>>>);
-
-impl AccessNotes {
-    /// The paths as the guest sees them, and the most that was done there. What comes after the
-    /// first ten thousand is not noted.
-    pub fn take(&self) -> BTreeMap<String, Access> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn add(&self, path: String, access: Access) {
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.len() < MAX_NOTES || notes.contains_key(&path) {
-            let noted = notes.entry(path).or_insert(access);
-            *noted = access.max(*noted);
-        }
-    }
-}
 
 /// What one call may still write. Nothing comes back by deleting.
 #[derive(Clone)]
@@ -176,7 +153,6 @@ pub(super) struct Files {
     effective: Arc<Effective>,
     denials: Denials,
     budget: Budget,
-    notes: Option<AccessNotes>,
     /// Where the guest sees what stands behind each of its descriptors.
     places: HashMap<u32, Place>,
     /// How many entries each open listing holds.
@@ -199,7 +175,6 @@ impl Files {
         effective: Arc<Effective>,
         denials: Denials,
         budget: Budget,
-        notes: Option<AccessNotes>,
     ) -> Self {
         Self {
             wasi: WasiFilesystemCtx::default(),
@@ -207,7 +182,6 @@ impl Files {
             effective,
             denials,
             budget,
-            notes,
             places: HashMap::new(),
             listed: HashMap::new(),
         }
@@ -235,8 +209,8 @@ impl Files {
     }
 
     fn note(&self, rep: u32, path: &str, access: Access) {
-        if let Some(notes) = &self.notes {
-            notes.add(self.shown(rep, path), access);
+        if let Some(recorder) = self.effective.recorder() {
+            recorder.file(&self.shown(rep, path), access);
         }
     }
 
@@ -1064,13 +1038,13 @@ mod tests {
 
     #[test]
     fn a_budget_is_spent_to_the_last_byte_and_says_when_it_is_over() {
-        let denials = Denials::default();
+        let denials = Denials::new(Arc::new(()));
         let budget = budget(1 << 20, &denials);
         let spent = budget.spend(1 << 20).unwrap();
-        assert!(denials.take().is_empty());
+        assert!(denials.take().0.is_empty());
         assert!(budget.spend(1).is_err());
         assert!(budget.spend(u64::MAX).is_err());
-        assert_eq!(denials.take().len(), 1, "the same thing is told once");
+        assert_eq!(denials.take().0.len(), 1, "the same thing is told once");
         spent.give_back();
         assert!(budget.spend(1 << 20).is_ok());
     }
@@ -1078,7 +1052,7 @@ mod tests {
     #[test]
     fn holes_count_as_if_they_were_filled() {
         let file = tempfile::tempfile().unwrap();
-        let budget = budget(100, &Denials::default());
+        let budget = budget(100, &Denials::new(Arc::new(())));
         file.set_len(10).unwrap();
         assert!(budget.spend_at(&file, 5, 5).is_ok(), "5 bytes over what is there");
         assert!(budget.spend_at(&file, 60, 46).is_err(), "a hole of 50 and 46 bytes");
@@ -1096,13 +1070,5 @@ mod tests {
         for inside in ["", ".", "a", "a/..", "a/../b", "./a/./..", "..a", "a/...", "a/"] {
             assert!(!leads_out(inside), "{inside}");
         }
-    }
-
-    #[test]
-    fn notes_keep_the_most_that_was_done() {
-        let notes = AccessNotes::default();
-        notes.add("/a".to_owned(), Access::ReadWrite);
-        notes.add("/a".to_owned(), Access::ReadOnly);
-        assert_eq!(notes.take(), [("/a".to_owned(), Access::ReadWrite)].into());
     }
 }

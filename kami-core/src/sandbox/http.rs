@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::denials::Denials;
 use super::egress::GrantedSecrets;
 use crate::grants::{Denial, DenialRule, Effective, Endpoint, NetAccess, Scheme};
 
@@ -50,31 +51,11 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// The most requests of one call at once; further ones wait. Each may hold a connection's buffers.
 const MAX_REQUESTS: usize = 16;
 
-/// How many denials are remembered for one call; a guest that tries more is told so, not recorded.
-const MAX_DENIALS: usize = 32;
-
 /// Headers by which some servers take a request for one of another method.
 const METHOD_HEADERS: &[&str] = &["x-http-method-override", "x-http-method", "x-method-override"];
 
 type ResponseParts = (http::Response<WasiBody>, Driver);
 type Driver = Box<dyn Future<Output = Result<(), Error>> + Send>;
-
-/// What a guest was denied during one call.
-#[derive(Clone, Default)]
-pub(crate) struct Denials(Arc<Mutex<Vec<Denial>>>);
-
-impl Denials {
-    pub(crate) fn push(&self, denial: Denial) {
-        let mut denials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if denials.len() < MAX_DENIALS && !denials.contains(&denial) {
-            denials.push(denial);
-        }
-    }
-
-    pub(crate) fn take(&self) -> Vec<Denial> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// Decides about and carries out a guest's requests.
 pub(crate) struct HttpGate {

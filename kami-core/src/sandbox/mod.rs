@@ -7,7 +7,9 @@
 mod bindings;
 mod admission;
 mod cpu;
+mod denials;
 mod egress;
+mod environment;
 mod files;
 mod http;
 mod limiter;
@@ -31,7 +33,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::component::{Abi, Component};
 use crate::engine::{Code, Engine, EngineError, Metering};
-use crate::grants::{Access, Denial, Effective, SCRATCH_PATH, ScratchMode};
+use crate::grants::{Access, Denial, Effective, Recording, SCRATCH_PATH, ScratchMode};
 use crate::name::PackageId;
 use crate::secrets::{Scrubber, SecretSource};
 
@@ -40,16 +42,16 @@ pub(crate) use bindings::exports::kami::tool::tools as contract;
 pub(crate) use bindings::kami::tool::types;
 pub(crate) use bindings::{Tool, ToolPre, v0_1};
 pub(crate) use cpu::CpuClock;
-pub use files::AccessNotes;
 pub use mounts::MountError;
 pub use output::Captured;
 pub use scratch::forget;
 pub(crate) use scratch::sweep;
 
 use admission::Admission;
+use denials::Denials;
 use egress::GrantedSecrets;
 use files::{Budget, Files, FilesView, KamiFiles};
-use http::{Denials, HttpGate};
+use http::HttpGate;
 use limiter::Limiter;
 use mounts::Bound;
 use output::Capture;
@@ -85,8 +87,8 @@ pub struct Surroundings {
     pub scratch: Option<PathBuf>,
     /// The directory in which packages keep theirs; without one, each call gets an empty one.
     pub kept: Option<PathBuf>,
-    /// Where it is noted what guests do with files.
-    pub notes: Option<AccessNotes>,
+    /// What is asked for in the place of what manifests say, and who is told what becomes of it.
+    pub recording: Option<Recording>,
     /// The directory that holds keys, registry and native code, and that no mount may touch.
     pub private: Option<PathBuf>,
     /// Opens the secrets; without it, no secret has a value.
@@ -193,6 +195,10 @@ impl GuestEvent {
 pub trait EventSink: Send + Sync {
     /// Takes one event, without blocking: it is called on the guest's own thread.
     fn event(&self, event: GuestEvent);
+
+    /// Takes what is denied to a guest, as it happens; the report repeats it. Nothing was struck out
+    /// of it yet.
+    fn denied(&self, _denial: &Denial) {}
 }
 
 /// Takes events to nowhere.
@@ -209,7 +215,6 @@ pub struct Sandbox {
     variables: Vec<(String, String)>,
     mounts: Vec<(Bound, String)>,
     scratch: Option<ScratchSource>,
-    notes: Option<AccessNotes>,
     lookups: Arc<Semaphore>,
     admission: Admission,
     secrets: Arc<GrantedSecrets>,
@@ -253,14 +258,8 @@ impl Sandbox {
             Bound::open(&mount, private).map(|bound| (bound, mount.guest_path))
         };
         let mounts = effective.mounts().map(bind).collect::<Result<_, _>>()?;
-        let linker = linker(engine.wasmtime(code.metering)?).map_err(SandboxError::Link)?;
-        let linked = linker.instantiate_pre(&code.component).map_err(SandboxError::Link)?;
-        let entry = match component.abi() {
-            Abi::V0_1 => v0_1::KamiToolPre::new(linked).map(Entry::V0_1),
-            Abi::V0_2 => ToolPre::new(linked).map(Entry::V0_2),
-        };
         let secrets = granted_secrets(&effective, surroundings)?;
-        let variables = effective
+        let variables: Vec<_> = effective
             .env()
             .filter_map(|name| {
                 let value = surroundings.environment.get(name.as_str())?;
@@ -268,6 +267,15 @@ impl Sandbox {
             })
             .chain(secrets.variables(&effective))
             .collect();
+        let mut linker = linker(engine.wasmtime(code.metering)?).map_err(SandboxError::Link)?;
+        if let Some(recorder) = effective.recorder() {
+            environment::link(&mut linker, recorder, &variables).map_err(SandboxError::Link)?;
+        }
+        let linked = linker.instantiate_pre(&code.component).map_err(SandboxError::Link)?;
+        let entry = match component.abi() {
+            Abi::V0_1 => v0_1::KamiToolPre::new(linked).map(Entry::V0_1),
+            Abi::V0_2 => ToolPre::new(linked).map(Entry::V0_2),
+        };
         Ok(Self {
             engine: engine.clone(),
             metering: code.metering,
@@ -275,7 +283,6 @@ impl Sandbox {
             variables,
             mounts,
             scratch: scratch_source(&effective, surroundings, package),
-            notes: surroundings.notes.clone(),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             admission: Admission::new(&effective.limits()),
             secrets: Arc::new(secrets),
@@ -308,7 +315,7 @@ impl Sandbox {
         events: Arc<dyn EventSink>,
     ) -> Result<Store<State>, SandboxError> {
         let limits = self.effective.limits();
-        let denials = Denials::default();
+        let denials = Denials::new(Arc::clone(&events));
         let log_bytes = limits.log_bytes();
         let (stdout, stderr) = (Capture::new(log_bytes), Capture::new(log_bytes));
         let cpu = CpuClock::default();
@@ -397,8 +404,7 @@ impl Sandbox {
             roots.push((dir, SCRATCH_PATH.to_owned()));
         }
         let budget = Budget::new(self.effective.limits().write_bytes(), room, denials.clone());
-        let effective = Arc::clone(&self.effective);
-        let files = Files::new(roots, effective, denials.clone(), budget, self.notes.clone());
+        let files = Files::new(roots, Arc::clone(&self.effective), denials.clone(), budget);
         Ok((files, scratch))
     }
 
@@ -499,7 +505,8 @@ impl State {
         self.stderr.take()
     }
 
-    pub(crate) fn take_denials(&self) -> Vec<Denial> {
+    /// All that is remembered of what was denied, and how many were not remembered.
+    pub(crate) fn take_denials(&self) -> (Vec<Denial>, u64) {
         self.denials.take()
     }
 

@@ -20,7 +20,7 @@ use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 use wasmtime_wasi::sockets::SocketAddrUse;
 
 use super::State;
-use super::http::Denials;
+use super::denials::Denials;
 use crate::grants::{Denial, DenialRule, Effective, Endpoint, NetAccess};
 
 /// The interface whose functions stand in for those of wasmtime-wasi. Guests that were built for
@@ -75,22 +75,21 @@ impl SocketGate {
 
     /// A connection is permitted by a grant of its address, or of a name that led to it.
     fn connection(&self, address: SocketAddr) -> Result<(), Denial> {
-        let literal = Endpoint::socket(address);
-        let mut decision = self.effective.network(&NetAccess::socket(&literal));
         let pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
         let names = pins.iter().filter(|pin| pin.address == address.ip().to_canonical());
+        let mut denied = None;
         for pin in names {
-            if decision.is_ok() {
-                break;
-            }
             let Some(named) = Endpoint::socket_to_name(&pin.name, address.port()) else { continue };
             let access = NetAccess::socket(&named);
-            decision = self
-                .effective
-                .network(&access)
-                .and_then(|()| self.effective.address(&access, address.ip()));
+            let decision = self.effective.network(&access);
+            match decision.and_then(|()| self.effective.address(&access, address.ip())) {
+                Ok(()) => return Ok(()),
+                Err(denial) => denied = Some(denial),
+            }
         }
-        decision
+        let literal = Endpoint::socket(address);
+        let decision = self.effective.network(&NetAccess::socket(&literal));
+        decision.map_err(|denial| denied.unwrap_or(denial))
     }
 
     /// Starts to look up `name`, if sockets to it can be permitted at all.

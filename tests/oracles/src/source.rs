@@ -2,7 +2,7 @@
 //! sealed.
 
 use kami_core::grants::Capabilities;
-use kami_core::manifest::source::{Defaults, Source, SourceError, ToolFile};
+use kami_core::manifest::source::{self, Defaults, Source, SourceError, ToolFile};
 use kami_core::manifest::{Manifest, Package, Provenance};
 
 use crate::{examples, manifest};
@@ -30,6 +30,7 @@ pub fn check(bytes: &[u8]) {
 fn check_source(text: &str, defaults: &Defaults) {
     match Source::parse(text, PACKAGE, defaults) {
         Ok(Source { id, title, tags, requests }) => {
+            check_written(&requests);
             let package = Package {
                 id,
                 version: "1.0.0".parse().expect("a version"),
@@ -45,6 +46,16 @@ fn check_source(text: &str, defaults: &Defaults) {
         }
         Err(error) => check_problems(text, &error),
     }
+}
+
+/// What is asked for is the same once it was written as an author would.
+fn check_written(requests: &Capabilities) {
+    let table = PACKAGE.join(".");
+    let written = source::write(requests, &table);
+    let text = format!("[{table}]\nid = \"dev.example.x\"\n{written}");
+    let read = Source::parse(&text, PACKAGE, &Defaults::default());
+    let read = read.unwrap_or_else(|error| panic!("{error:?} in\n{text}"));
+    assert_eq!(&read.requests, requests, "{text}");
 }
 
 /// Whoever is refused is told where in `text`, and why.

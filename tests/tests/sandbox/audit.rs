@@ -275,14 +275,54 @@ fn who_follows_the_log_hears_of_what_happens_until_nobody_listens() {
 fn a_call_that_is_cancelled_is_in_the_log() {
     let lab = Lab::with_neighbour();
     let patient = Capabilities { limits: limits(16, UNHURRIED), ..Capabilities::default() };
-    lab.install(&hostile("patient", &["sleep"], &patient));
+    lab.install(&hostile("patient", &["try_and_wait"], &patient));
     let mut server = Server::start(lab.data());
-    let request = server.begin(&id("patient/sleep"), &json!({"millis": UNHURRIED / 2}));
+    let arguments = json!({"address": "192.0.2.1:80", "millis": UNHURRIED / 2});
+    let request = server.begin(&id("patient/try_and_wait"), &arguments);
     // What is cancelled before it begins is not called at all.
     server.call("add", &json!({"a": 1, "b": 2}));
     server.cancel(request);
     server.call("add", &json!({"a": 1, "b": 2}));
     server.finish();
-    let outcomes: Vec<_> = calls(&lab).into_iter().map(|call| call.outcome.into_owned()).collect();
-    assert!(outcomes.contains(&"KAMI-CANCELLED".to_owned()), "{outcomes:?}");
+    let calls = calls(&lab);
+    let cancelled = calls.iter().find(|call| call.outcome == "KAMI-CANCELLED");
+    let cancelled = cancelled.unwrap_or_else(|| panic!("{calls:?}"));
+    // What it tried before that is not forgotten.
+    let [denied] = cancelled.denials.as_slice() else { panic!("{cancelled:?}") };
+    assert!(denied.thing.contains("192.0.2.1:80"), "{denied:?}");
+}
+
+#[test]
+fn files_that_are_run_and_the_policy_are_in_the_log_too() {
+    let lab = Lab::with_neighbour();
+    let tools = ["connect", "ramble"];
+    let file = lab.hand_out("runner.wasm", &hostile("runner", &tools, &Capabilities::default()));
+    let input = json!({"address": "192.0.2.1:80"}).to_string();
+    for command in ["run", "record"] {
+        let arguments = [command, &file, "--yes", "--tool", "connect", "--input", &input];
+        lab.cargo_kami(&arguments).expect(19, "KAMI-");
+    }
+    let clients: Vec<_> = calls(&lab).into_iter().map(|call| call.client.unwrap()).collect();
+    assert_eq!(clients, ["cargo kami run", "cargo kami record"]);
+
+    let policy = lab.data().policy_file();
+    let contents = ["version = 1\n", "version = 1\n[default]\nrefuse = true\n"];
+    fs::write(&policy, contents[0]).unwrap();
+    let mut server = Server::start(lab.data());
+    server.call("add", &json!({"a": 1, "b": 2}));
+    fs::write(&policy, contents[1]).unwrap();
+    let recorded = || -> Vec<_> {
+        let policies = events(&lab).into_iter().filter_map(|event| match event {
+            AuditEvent::Policy { digest, .. } => Some(digest),
+            _ => None,
+        });
+        policies.collect()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while recorded().len() < 2 {
+        assert!(Instant::now() < deadline, "{:?}", recorded());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    server.finish();
+    assert_eq!(recorded(), contents.map(|text| Some(Digest::of(text.as_bytes()))));
 }

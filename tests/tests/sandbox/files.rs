@@ -9,9 +9,9 @@ use std::time::{Instant, SystemTime};
 
 use kami_core::call::{CallError, CallOutcome, call};
 use kami_core::engine::{Engine, EngineOptions};
-use kami_core::grants::{Access, Capabilities, FsAccess, Grant, ScratchMode};
+use kami_core::grants::{Capabilities, FsAccess, Grant, ScratchMode};
 use kami_core::resolve::VerifiedTool;
-use kami_core::sandbox::{AccessNotes, MountError, SandboxError, Surroundings, forget};
+use kami_core::sandbox::{MountError, SandboxError, Surroundings, forget};
 use kami_core::signing::{SignedArtifact, Unsigned};
 use kami_tests::lab::{Called, hostile, limits};
 use serde_json::{Value, json};
@@ -404,18 +404,6 @@ fn large_directories_and_names_that_are_no_text_are_listed() {
         fs::File::create(work.join(at.to_string())).expect("it can be made");
     }
     count().fails("insufficient-memory");
-}
-
-#[test]
-fn what_is_done_with_files_can_be_noted() {
-    let scene = Scene::shared();
-    let notes = AccessNotes::default();
-    let surroundings = Surroundings { notes: Some(notes.clone()), ..surroundings(&scene) };
-    let noted = Keeper::with(&scene, "noted", &surroundings);
-    noted.call("keep", json!({"name": "a", "kibibytes": 1})).gives("a");
-    let expected = [("/scratch", Access::ReadOnly), ("/scratch/a", Access::ReadWrite)];
-    let expected = expected.map(|(path, access)| (path.to_owned(), access));
-    assert_eq!(notes.take(), expected.into());
 }
 
 /// A package whose scratch directory is kept, beside the scene's neighbour.

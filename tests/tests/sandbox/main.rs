@@ -23,5 +23,6 @@ mod trust;
 mod registry;
 mod secrets;
 mod audit;
+mod record;
 mod not_artifacts;
 mod bombs;

@@ -7,6 +7,7 @@
 //! place and its remedy.
 
 pub(crate) mod reader;
+mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -19,6 +20,8 @@ use crate::grants::{
 };
 use crate::name::PackageId;
 use reader::{Entries, Entry, Key, Reader};
+
+pub use write::write;
 
 /// What an author's table says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,14 @@ fn connect(address: String) -> Result<String, std::io::Error> {
     Ok(format!("connected to {}", stream.peer_addr()?))
 }
 
+/// Tries to connect by TCP, and then keeps everybody waiting.
+#[kami_tool]
+fn try_and_wait(address: String, millis: u64) {
+    // It is the attempt that counts.
+    let _ = TcpStream::connect(address);
+    std::thread::sleep(Duration::from_millis(millis));
+}
+
 /// Waits for others to connect.
 #[kami_tool]
 fn listen(address: String) -> Result<String, std::io::Error> {
