@@ -8,6 +8,9 @@
 mod scene;
 
 mod limits;
+mod demands;
+mod hoards;
+mod meetings;
 mod crashes;
 mod output;
 mod leaks;
@@ -25,3 +28,4 @@ mod secrets;
 mod audit;
 mod not_artifacts;
 mod bombs;
+mod attacks;
