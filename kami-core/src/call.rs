@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use wasmtime::Trap;
+use wasmtime::component::ResourceTableError;
 
 use crate::component::Component;
 use crate::engine::{Engine, EngineError, Metering};
@@ -213,6 +214,12 @@ pub enum CallError {
     /// The stack limit was reached.
     #[error("the tool used up its stack, as endless recursion does")]
     StackOverflow,
+    /// The guest held on to more of the host's things than it may.
+    #[error("the tool holds more than its limit of {limit} open files, streams and the like")]
+    TooManyHandles {
+        /// The limit.
+        limit: usize,
+    },
     /// The guest handed over more than its result may have.
     #[error("the tool's result is larger than its limit of {} KiB", .limit_bytes >> 10)]
     TooLarge {
@@ -267,6 +274,7 @@ impl CallError {
             Self::OutOfFuel { .. } => "KAMI-FUEL",
             Self::StackOverflow => "KAMI-STACK",
             Self::OutOfCpu { .. } => "KAMI-CPU",
+            Self::TooManyHandles { .. } => "KAMI-HANDLES",
             Self::TooLarge { .. } => "KAMI-SIZE",
             Self::TooOften { .. } => "KAMI-RATE",
             Self::Busy => "KAMI-BUSY",
@@ -500,6 +508,10 @@ fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &
         Some(Trap::StackOverflow) => return CallError::StackOverflow,
         _ => {}
     }
+    let root = error.root_cause();
+    if is_out_of_handles(root) {
+        return CallError::TooManyHandles { limit: limits.handles() };
+    }
     if let Some((location, message)) = last_panic(stderr) {
         return CallError::Panicked { message, location };
     }
@@ -508,7 +520,7 @@ fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &
     if state.memory_was_refused() {
         return CallError::OutOfMemory { limit_bytes: limits.memory_bytes() };
     }
-    let root = error.root_cause().to_string();
+    let root = root.to_string();
     if root.contains("fuel allocated for hostcalls") {
         return CallError::TooLarge { limit_bytes: limits.output_bytes() };
     }
@@ -517,6 +529,13 @@ fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &
         None => root.lines().next().unwrap_or("no reason given").to_owned(),
     };
     CallError::Trapped { reason: cut(reason) }
+}
+
+/// Whether what ended the guest is that it held too many handles: of those that it knows, or of what
+/// the host keeps behind them.
+fn is_out_of_handles(root: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(root.downcast_ref(), Some(ResourceTableError::Full))
+        || root.to_string().ends_with("store handle limit exceeded")
 }
 
 /// Finds the last panic in what a guest wrote: its location, and the first line of its message.

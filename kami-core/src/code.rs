@@ -89,6 +89,11 @@ pub const ALL: &[Explanation] = &[
         "Ask for less at once. The author can request more; `cargo kami run` shows what a call burns.",
     ),
     code(
+        "KAMI-HANDLES",
+        "The tool held more open files, streams, requests and the like at once than `max-handles`.",
+        "Ask for less at once. The author can request more, or close what is not needed any more.",
+    ),
+    code(
         "KAMI-HOST",
         "Loading the tool was interrupted on this host.",
         "Try again. If it happens again, the server's log says why.",

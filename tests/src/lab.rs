@@ -116,6 +116,11 @@ impl Lab {
         Registry::open(&self.data).expect("the registry can be opened")
     }
 
+    fn sign(&self, artifact: &Artifact) -> Artifact {
+        let signed = sign(artifact, &self.key).expect("nobody else has signed it");
+        Artifact::parse(signed).expect("signing keeps it whole")
+    }
+
     /// Signs a package, and installs it with everything that it asks for.
     pub fn install(&self, artifact: &Artifact) -> Installed {
         self.install_with(artifact, &Grant::all(&artifact.manifest().requests))
@@ -123,7 +128,7 @@ impl Lab {
 
     /// Signs a package, and installs it with a grant.
     pub fn install_with(&self, artifact: &Artifact, grant: &Grant) -> Installed {
-        let signed = Artifact::parse(sign(artifact, &self.key)).expect("signing keeps it whole");
+        let signed = self.sign(artifact);
         let signed =
             SignedArtifact::verify(signed, &self.trust(), Unsigned::Refuse, SystemTime::now());
         let signed = signed.expect("the key is trusted");
@@ -134,7 +139,7 @@ impl Lab {
     /// Signs a package and writes it to a file, as a maker hands it out.
     pub fn hand_out(&self, name: &str, artifact: &Artifact) -> String {
         let file = self.path(name);
-        std::fs::write(&file, sign(artifact, &self.key)).expect("files can be written");
+        std::fs::write(&file, self.sign(artifact).bytes()).expect("files can be written");
         file.to_str().expect("the path is text").to_owned()
     }
 

@@ -19,6 +19,10 @@ pub const TEXT: u32 = 512;
 pub struct Raw<'a> {
     /// The fewest pages of memory.
     pub pages: u32,
+    /// More parts of the module, for the others to use.
+    pub parts: &'a str,
+    /// What runs when the host needs room in its memory.
+    pub realloc: &'a str,
     /// What runs when it is instantiated.
     pub start: &'a str,
     /// What `describe` answers.
@@ -39,6 +43,10 @@ impl Default for Raw<'_> {
     fn default() -> Self {
         Self {
             pages: 1,
+            parts: "",
+            realloc: "(global.get $free)
+                (global.set $free (i32.add (global.get $free)
+                    (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8))))",
             start: "",
             description: "",
             body: "",
@@ -68,7 +76,8 @@ impl Raw<'_> {
     }
 
     fn module(&self) -> String {
-        let Self { pages, start, description, body, after, reply_at, text, .. } = self;
+        let Self { pages, parts, realloc, start, .. } = self;
+        let Self { description, body, after, reply_at, text, .. } = self;
         let reply: Vec<u8> = self.reply.iter().flat_map(|word| word.to_le_bytes()).collect();
         let description_at = TEXT as usize + text.len().next_multiple_of(4);
         let described: Vec<u8> = [description_at, description.len()]
@@ -86,10 +95,8 @@ impl Raw<'_> {
                 (data (i32.const {description_at}) "{description}")
                 (func $start {start})
                 (start $start)
-                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-                    (global.get $free)
-                    (global.set $free (i32.add (global.get $free)
-                        (i32.and (i32.add (local.get 3) (i32.const 7)) (i32.const -8)))))
+                {parts}
+                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
                 (func (export "kami:tool/tools@0.2.0#describe") (result i32) (i32.const 16))
                 (func (export "kami:tool/tools@0.2.0#call")
                     (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)

@@ -23,6 +23,7 @@ pub struct Server {
     log: Option<JoinHandle<String>>,
     last_id: u64,
     answers: HashMap<u64, Value>,
+    notifications: Vec<Value>,
 }
 
 /// A child that ends with its value.
@@ -64,8 +65,8 @@ impl Server {
             String::from_utf8_lossy(&log).into_owned()
         });
         let input = child.0.stdin.take();
-        let (log, answers) = (Some(log), HashMap::new());
-        let mut server = Self { child, input, lines, log, last_id: 0, answers };
+        let (log, answers, notifications) = (Some(log), HashMap::new(), Vec::new());
+        let mut server = Self { child, input, lines, log, last_id: 0, answers, notifications };
         let hello = json!({
             "protocolVersion": "2025-11-25",
             "capabilities": {},
@@ -116,8 +117,21 @@ impl Server {
                 let known = id <= self.last_id && !self.answers.contains_key(&id);
                 assert!(known, "nobody asked for {line}");
                 self.answers.insert(id, message);
+            } else {
+                assert!(message["method"].is_string(), "{line}");
+                self.notifications.push(message);
             }
         }
+    }
+
+    /// Takes the notifications that came before the last result.
+    pub fn notifications(&mut self) -> Vec<Value> {
+        std::mem::take(&mut self.notifications)
+    }
+
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.child.0.id()
     }
 
     /// Ends the input, and waits for the server to end; gives how it did, and its log.
@@ -135,12 +149,14 @@ impl Server {
         (status, log.unwrap_or_default())
     }
 
-    fn request(&mut self, method: &str, params: &Value) -> Value {
+    /// Makes a request, and waits for its result.
+    pub fn request(&mut self, method: &str, params: &Value) -> Value {
         let id = self.ask(method, params);
         self.result(id)
     }
 
-    fn ask(&mut self, method: &str, params: &Value) -> u64 {
+    /// Sends a request, and gives its id.
+    pub fn ask(&mut self, method: &str, params: &Value) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}));

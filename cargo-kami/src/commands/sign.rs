@@ -41,7 +41,8 @@ pub struct Args {
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     let key = keys::read_or_make(&settings.data_dir, &args.key, &args.passphrase, shell)?;
     for (path, artifact) in artifacts(args, shell)? {
-        let signed = signing::sign(&artifact, &key);
+        let signed = signing::sign(&artifact, &key)
+            .with_context(|| format!("signing {}", path.display()))?;
         replace_file(&path, &signed).with_context(|| format!("writing {}", path.display()))?;
         let fingerprint = key.public().fingerprint();
         let shown = relative(&path).display();

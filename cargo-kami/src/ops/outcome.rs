@@ -117,6 +117,11 @@ fn show_failure(tool: &str, error: &CallError, shell: &Shell) {
                 "its author can ask for more: max-cpu-ms under [package.metadata.kami.security]",
             );
         }
+        CallError::TooManyHandles { .. } => {
+            shell.help(
+                "its author can ask for more: max-handles under [package.metadata.kami.security]",
+            );
+        }
         CallError::TooLarge { .. } => {
             shell.help(
                 "its author can ask for more: max-output-kb under [package.metadata.kami.security]",

@@ -52,9 +52,12 @@ fn number(address: IpAddr) -> (u128, u8) {
 
 /// Whether `address` is an ordinary public unicast address.
 ///
-/// Everything in IANA's special-purpose registries is not: loopback, private, link-local (where
-/// clouds keep their metadata services), shared, benchmark, documentation, multicast and reserved
-/// ranges. IPv6 forms that carry an IPv4 address are judged by that address.
+/// Loopback, private, link-local (where clouds keep their metadata services), shared, benchmark,
+/// documentation, multicast and reserved ranges are not, and neither are 192.0.0.0/24, 2001::/23
+/// and the old 6to4 relays as a whole, though IANA's special-purpose registries call parts of them
+/// globally reachable. The ranges of AS112 and AMT, which stand there too, are public: they lead to
+/// nothing of this machine or its network. IPv6 forms that carry an IPv4 address are judged by that
+/// address.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),

@@ -235,9 +235,31 @@ fn annotations(given: ContentAnnotations) -> model::Annotations {
         .collect();
     let mut annotations = model::Annotations::default();
     annotations.audience = (!audience.is_empty()).then_some(audience);
+    // What is not a number has no form in JSON.
+    let priority = given.priority.filter(|priority| !priority.is_nan());
     #[expect(clippy::cast_possible_truncation, reason = "a priority is between 0 and 1")]
-    let priority = given.priority.map(|priority| priority.clamp(0.0, 1.0) as f32);
+    let priority = priority.map(|priority| priority.clamp(0.0, 1.0) as f32);
     annotations.priority = priority;
     annotations.last_modified = given.last_modified;
     annotations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_priority_is_a_number_between_0_and_1_or_none() {
+        let told = |priority| {
+            let given = ContentAnnotations {
+                audience: Vec::new(),
+                priority: Some(priority),
+                last_modified: None,
+            };
+            annotations(given).priority
+        };
+        assert_eq!(told(0.5), Some(0.5));
+        assert_eq!((told(-3.0), told(f64::INFINITY)), (Some(0.0), Some(1.0)));
+        assert_eq!(told(f64::NAN), None);
+    }
 }

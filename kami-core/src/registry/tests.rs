@@ -80,7 +80,7 @@ fn what_is_installed_is_read_back() {
     let key = SecretKey::generate().unwrap();
     let mut trust = TrustStore::default();
     trust.add(key.public(), "test");
-    let artifact = sign(&fixtures::artifact("dev.example.signed", "1.2.3", "tool"), &key);
+    let artifact = sign(&fixtures::artifact("dev.example.signed", "1.2.3", "tool"), &key).unwrap();
     let artifact = Artifact::parse(artifact).unwrap();
     let artifact =
         SignedArtifact::verify(artifact, &trust, Unsigned::Refuse, SystemTime::now()).unwrap();
@@ -283,7 +283,7 @@ fn signed(id: &str, version: &str, keys: &[&SecretKey]) -> SignedArtifact {
     let mut artifact = fixtures::artifact(id, version, "tool");
     for key in keys {
         trust.add(key.public(), "test");
-        artifact = Artifact::parse(sign(&artifact, key)).unwrap();
+        artifact = Artifact::parse(sign(&artifact, key).unwrap()).unwrap();
     }
     SignedArtifact::verify(artifact, &trust, Unsigned::Refuse, SystemTime::now()).unwrap()
 }

@@ -17,7 +17,7 @@ mod tests;
 
 use std::time::SystemTime;
 
-use crate::component::{Artifact, SIGNATURE_SECTION, append_section};
+use crate::component::{Artifact, MAX_SIGNATURES, SIGNATURE_SECTION, append_section};
 use crate::digest::Digest;
 use crate::name::PackageId;
 
@@ -32,12 +32,25 @@ const DOMAIN: &[u8] = b"kami:signature/v1\n";
 /// The version byte of a signature section; then follow 32 bytes of key and 64 of signature.
 const VERSION: u8 = 1;
 
+/// There is no room for another signature on an artifact.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the artifact has {MAX_SIGNATURES} signatures already, and that is the most it may have")]
+pub struct TooManySignatures;
+
 /// The bytes of `artifact` with one more signature. A signature by the same key is replaced.
-pub fn sign(artifact: &Artifact, key: &SecretKey) -> Vec<u8> {
+///
+/// # Errors
+/// Where as many others have signed it as may.
+pub fn sign(artifact: &Artifact, key: &SecretKey) -> Result<Vec<u8>, TooManySignatures> {
     let public = key.public();
+    let others: Vec<_> = artifact
+        .signatures()
+        .filter(|envelope| envelope.get(1..33) != Some(public.as_bytes()))
+        .collect();
+    if others.len() >= MAX_SIGNATURES {
+        return Err(TooManySignatures);
+    }
     let mut bytes = artifact.signed_part().to_vec();
-    let others =
-        artifact.signatures().filter(|envelope| envelope.get(1..33) != Some(public.as_bytes()));
     for envelope in others {
         append_section(&mut bytes, SIGNATURE_SECTION, envelope);
     }
@@ -45,7 +58,7 @@ pub fn sign(artifact: &Artifact, key: &SecretKey) -> Vec<u8> {
     envelope.extend(public.as_bytes());
     envelope.extend(key.sign(&message(artifact)));
     append_section(&mut bytes, SIGNATURE_SECTION, &envelope);
-    bytes
+    Ok(bytes)
 }
 
 fn message(artifact: &Artifact) -> Vec<u8> {

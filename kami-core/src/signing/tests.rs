@@ -23,7 +23,7 @@ fn signed() -> (Vec<u8>, TrustStore) {
     let key = SecretKey::generate().unwrap();
     let mut trust = TrustStore::default();
     trust.add(key.public(), "test");
-    (sign(&fixtures::artifact("dev.example.t", "1.0.0", "t"), &key), trust)
+    (sign(&fixtures::artifact("dev.example.t", "1.0.0", "t"), &key).unwrap(), trust)
 }
 
 fn verify(
@@ -72,8 +72,8 @@ fn a_second_signer_adds_and_the_same_signer_replaces() {
     let (bytes, mut trust) = signed();
     let artifact = Artifact::parse(bytes).unwrap();
     let second = SecretKey::generate().unwrap();
-    let twice = Artifact::parse(sign(&artifact, &second)).unwrap();
-    let again = Artifact::parse(sign(&twice, &second)).unwrap();
+    let twice = Artifact::parse(sign(&artifact, &second).unwrap()).unwrap();
+    let again = Artifact::parse(sign(&twice, &second).unwrap()).unwrap();
     assert_eq!(again.signatures().len(), 2);
     assert_eq!(valid_signers(&again).unwrap().len(), 2);
     let first = trust.keys().next().unwrap().public;
@@ -87,7 +87,7 @@ fn one_wrong_signature_spoils_the_right_ones() {
     let (bytes, trust) = signed();
     let stranger = SecretKey::generate().unwrap();
     let other = fixtures::artifact("dev.example.other", "1.0.0", "t");
-    let transplanted = Artifact::parse(sign(&other, &stranger)).unwrap();
+    let transplanted = Artifact::parse(sign(&other, &stranger).unwrap()).unwrap();
     let mut mixed = bytes;
     append_section(&mut mixed, SIGNATURE_SECTION, transplanted.signatures().next().unwrap());
     let error = verify(mixed, &trust, Unsigned::Refuse).unwrap_err();
@@ -142,7 +142,16 @@ fn revoked(public: PublicKey) -> RevokedKey {
 /// An artifact signed by all of `keys`, one after the other.
 fn signed_by(id: &str, keys: &[&SecretKey]) -> Artifact {
     let bare = fixtures::artifact(id, "1.0.0", "t");
-    keys.iter().fold(bare, |artifact, key| Artifact::parse(sign(&artifact, key)).unwrap())
+    keys.iter().fold(bare, |artifact, key| Artifact::parse(sign(&artifact, key).unwrap()).unwrap())
+}
+
+#[test]
+fn no_more_sign_than_may_and_who_did_may_again() {
+    let keys: Vec<_> = (0..MAX_SIGNATURES).map(|_| key()).collect();
+    let full = signed_by("dev.example.t", &keys.iter().collect::<Vec<_>>());
+    assert_eq!(sign(&full, &key()), Err(TooManySignatures));
+    let again = Artifact::parse(sign(&full, &keys[0]).unwrap()).unwrap();
+    assert_eq!(valid_signers(&again).unwrap().len(), MAX_SIGNATURES);
 }
 
 #[test]

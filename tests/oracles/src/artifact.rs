@@ -24,9 +24,7 @@ pub fn check(bytes: &[u8]) {
     check_sections(bytes, &artifact);
     manifest::check_accepted(artifact.manifest());
     check_sealed_again(&artifact);
-    if artifact.signatures().len() < MAX_SIGNATURES {
-        check_signed_again(&artifact);
-    }
+    check_signed_again(&artifact);
 }
 
 /// The rules of the file, by a walk over it that knows nothing but section headers.
@@ -61,11 +59,16 @@ fn check_sealed_again(artifact: &Artifact) {
     assert_eq!(again.signatures().len(), 0);
 }
 
-/// Signing adds one signature, and drops only what claims to be by the same key.
+/// Signing adds one signature, and drops only what claims to be by the same key. It is refused only
+/// where there are as many as there may be.
 fn check_signed_again(artifact: &Artifact) {
-    let signed = Artifact::parse(sign(artifact, &examples::key())).expect("it can be read");
-    assert_eq!(signed.signed_part(), artifact.signed_part());
     let key_of = |envelope: &[u8]| envelope.get(1..33).map(<[u8]>::to_vec);
+    let Ok(signed) = sign(artifact, &examples::key()) else {
+        assert_eq!(artifact.signatures().len(), MAX_SIGNATURES);
+        return;
+    };
+    let signed = Artifact::parse(signed).expect("it can be read");
+    assert_eq!(signed.signed_part(), artifact.signed_part());
     let new = signed.signatures().last().expect("there is a new one");
     let kept = artifact.signatures().filter(|old| key_of(old) != key_of(new));
     assert!(signed.signatures().eq(kept.chain([new])), "other signatures changed");

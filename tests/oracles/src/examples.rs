@@ -132,7 +132,9 @@ static SIGNED: LazyLock<(Artifact, Artifact)> =
 /// Artifacts that are signed by nobody, the one key, both, and the other.
 pub(crate) fn artifacts() -> Vec<Vec<u8>> {
     let (ours, theirs) = &*SIGNED;
-    let once = sign(ours, &key());
-    let twice = sign(&Artifact::parse(once.as_slice()).expect("it was just signed"), &stranger());
-    vec![ours.bytes().to_vec(), once, twice, sign(theirs, &stranger())]
+    let sign =
+        |artifact: &Artifact, key: SecretKey| sign(artifact, &key).expect("few have signed it");
+    let once = sign(ours, key());
+    let twice = sign(&Artifact::parse(once.as_slice()).expect("it was just signed"), stranger());
+    vec![ours.bytes().to_vec(), once, twice, sign(theirs, stranger())]
 }

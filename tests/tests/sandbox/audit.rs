@@ -5,15 +5,18 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use kami_core::audit::{self, AuditEvent, AuditReader, CallRecord};
 use kami_core::digest::Digest;
-use kami_core::grants::Capabilities;
+use kami_core::grants::{Capabilities, SecretName, SecretRequest};
 use kami_tests::guests::program;
 use kami_tests::lab::{Lab, hostile, id, limits};
 use kami_tests::server::{PATIENCE, Server, text};
 use serde_json::{Value, json};
 
 use super::scene::{UNHURRIED, install_for_limits};
+use super::secrets::nowhere_in;
 
 /// A text that is in no log unless it was put there.
 const PRIVATE: &str = "arguments-that-are-nobody-s-business";
@@ -121,6 +124,43 @@ fn arguments_are_in_the_log_for_who_asks_for_them() {
     let call = ["call", "add", "--input", &input, "--audit-arguments", "full"];
     assert_eq!(lab.cargo_kami(&call).code, Some(0));
     assert_eq!(calls(&lab)[0].arguments, audit::Arguments::Full(input));
+}
+
+#[test]
+fn a_secret_among_arguments_that_are_kept_is_in_no_file() {
+    const SECRET: &str = "ghp_S3cr+t/Va=lue~0123";
+    let lab = Lab::with_neighbour();
+    let set = ["secret", "set", "KAMI_TEST_TOKEN", "--key", "key-file", "--from-env", "TOKEN_HERE"];
+    lab.cargo_kami_in(&[("TOKEN_HERE", SECRET)], &set).expect(0, "Kept");
+    let name: SecretName = "KAMI_TEST_TOKEN".parse().expect("it is a name");
+    let request = SecretRequest { env: true, ..SecretRequest::default() };
+    let requests = Capabilities {
+        secrets: [(name, request)].into(),
+        limits: limits(64, UNHURRIED),
+        ..Capabilities::default()
+    };
+    lab.install(&hostile("trusted", &["betray"], &requests));
+    let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let forms = [
+        SECRET.to_owned(),
+        STANDARD.encode(SECRET),
+        URL_SAFE.encode(SECRET),
+        "ghp_S3cr%2Bt%2FVa%3Dlue~0123".to_owned(),
+        hex,
+    ];
+    let tool = id("trusted/betray");
+    for form in &forms {
+        let input = json!({"how": format!("in {form} out")}).to_string();
+        let call = ["call", &tool, "--input", &input, "--audit-arguments", "full"];
+        let called = lab.cargo_kami(&call);
+        assert_eq!(called.code, Some(0), "{called:?}");
+        nowhere_in(&lab.data().path().join("audit"), form);
+    }
+    for form in &forms {
+        nowhere_in(lab.data().path(), form);
+    }
+    // What is no secret is kept.
+    assert_eq!(written(&lab).matches("in ").count(), forms.len(), "{}", written(&lab));
 }
 
 #[test]

@@ -48,12 +48,14 @@ fn what_no_honest_component_has_is_refused_before_it_is_compiled() {
         ("nested-types", nested_types(50), "it has 21 levels of types, and 20 is the most"),
         ("deep-types", nested_types(100_000), "component type nesting is too deep"),
         ("nested", nested_components(100), "17 levels of modules and components"),
+        ("deeper", nested_components(1_000), "17 levels of modules and components"),
         ("deep", nested_components(100_000), "17 levels of modules and components"),
         ("doubling", doubling(24, 2), "instances, those in instances counted"),
         ("cubed", doubling(3, 900), "instances, those in instances counted"),
         ("handed-in", handed_in(), "a component that is handed in from outside"),
         ("long-export", long_export(90_000), "it has 90000 bytes in one name"),
         ("long-import", long_import(90_000), "it has 90000 bytes in one name"),
+        ("longest-import", long_import(8 << 20), "string size out of bounds"),
         ("functions", functions(400_000, &empty), "functions, and 150000"),
         ("large-function", functions(1, &busy(2_000_000)), "bytes in one function"),
         ("large-br-table", functions(1, &br_table(2_000_000)), "bytes in one function"),
@@ -70,6 +72,11 @@ fn what_no_honest_component_has_is_refused_before_it_is_compiled() {
         ("lie-data", module(&[items(11, u32::MAX as usize, &[1, 0], 1)]), "data and element"),
         ("lie-exports", module(&[items(7, u32::MAX as usize, &[0], 1)]), "imports, exports"),
         ("lie-imports", items(10, 999, &[0], 1), "not a valid component"),
+        ("lie-number", [0, 0x82, 0x80, 0x80, 0x80, 0x80, 0x00, 0, 0].to_vec(), "too long"),
+        ("lie-large-number", [0, 0xff, 0xff, 0xff, 0xff, 0x7f].to_vec(), "too large"),
+        ("lie-name", section(0, &[100, b'n']), "unexpected"),
+        ("lie-text", section(0, &[2, 0xff, 0xfe]), "UTF-8"),
+        ("lie-module", section(1, &module(&[vec![1, 100, 0]])[2..]), "goes past"),
         ("lie-length", [&[1][..], &number(1 << 29), b"\0asm"].concat(), "the file is truncated"),
     ];
     for (name, bomb, told) in cases {
@@ -122,6 +129,7 @@ fn what_only_the_compiler_finds_is_refused_by_it_and_nothing_is_kept() {
     let cases = [
         ("br-table", functions(1, &br_table(100_000)), "`br_table` has 100000 targets"),
         ("data", lie, "unexpected end"),
+        ("kind", section(99, &[]), "section"),
         ("stack", functions(1, &body(&[0x1a])), "expected a type but nothing on stack"),
     ];
     for (name, bomb, told) in cases {

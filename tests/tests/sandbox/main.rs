@@ -8,6 +8,9 @@
 mod scene;
 
 mod limits;
+mod demands;
+mod hoards;
+mod meetings;
 mod crashes;
 mod output;
 mod leaks;
@@ -26,3 +29,4 @@ mod audit;
 mod record;
 mod not_artifacts;
 mod bombs;
+mod attacks;

@@ -1,9 +1,11 @@
 //! What guests say besides their answer.
 
 use kami_core::call::{GuestEvent, Level};
-use serde_json::json;
+use kami_tests::lab::{Lab, id};
+use kami_tests::server::{Server, text};
+use serde_json::{Value, json};
 
-use super::scene::{Expect as _, Scene};
+use super::scene::{Expect as _, Scene, install_for_limits};
 
 #[test]
 fn stdout_and_stderr_go_to_the_operator_only() {
@@ -61,4 +63,77 @@ fn log_and_progress_are_bounded_in_number_and_length() {
         };
         assert!(message.len() <= (8 << 10) + 3 && message.ends_with("c…"), "{}", message.len());
     }
+}
+
+#[test]
+fn a_client_hears_of_progress_that_grows_and_of_a_bounded_number_of_lines() {
+    let lab = Lab::with_neighbour();
+    install_for_limits(&lab);
+    let mut server = Server::start(lab.data());
+    server.request("logging/setLevel", &json!({"level": "debug"}));
+    let mut call = |tool: &str, arguments: Value| {
+        let params = json!({
+            "name": id(tool), "arguments": arguments, "_meta": {"progressToken": "token"},
+        });
+        let answer = server.request("tools/call", &params);
+        assert_eq!(text(&answer), ("", false), "{answer}");
+        let heard = server.notifications();
+        let of = |method: &str| -> Vec<Value> {
+            let these = heard.iter().filter(|notification| notification["method"] == method);
+            these.map(|notification| notification["params"].clone()).collect()
+        };
+        let (logs, progress) = (of("notifications/message"), of("notifications/progress"));
+        assert_eq!(logs.len() + progress.len(), heard.len(), "{heard:?}");
+        (logs, progress)
+    };
+    let (logs, progress) = call("limited/chatter", json!({"times": 3, "bytes": 5}));
+    assert_eq!((logs.len(), progress.len()), (3, 3));
+
+    let (logs, progress) = call("limited/babble", json!({"times": 2_000}));
+    assert!(!logs.is_empty() && logs.len() + progress.len() <= 1_000, "{}", logs.len());
+    assert_eq!(logs[0]["data"], "up\nand\r\ndown");
+    let mut last = f64::NEG_INFINITY;
+    for update in &progress {
+        let done = update["progress"].as_f64().expect("progress is a number");
+        assert!(done > last, "{done} after {last}");
+        last = done;
+        assert!(update["total"].is_null() || update["total"].is_f64(), "{update}");
+        assert_eq!(update["progressToken"], "token");
+    }
+    assert_eq!(last, f64::MAX);
+
+    let (logs, progress) = call("limited/chatter", json!({"times": 100, "bytes": 1 << 20}));
+    let length = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().len();
+    let logged: usize = logs.iter().map(|log| length(log, "data")).sum();
+    let told: usize = progress.iter().map(|update| length(update, "message")).sum();
+    assert!((200 << 10..=256 << 10).contains(&(logged + told)), "{logged} and {told}");
+    let (status, log) = server.finish();
+    assert!(status.success(), "{log}");
+}
+
+#[test]
+fn nothing_that_a_guest_says_passes_for_a_line_of_the_server_s_log() {
+    let lab = Lab::with_neighbour();
+    install_for_limits(&lab);
+    let mut server = Server::start(lab.data());
+    let forged =
+        "2026-01-01T00:00:00Z  WARN kami_core: everything is permitted code=\"KAMI-FORGED\"";
+    let line =
+        format!("x\n{forged}\r{forged}\u{1b}[2K\n{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{{}}}}");
+    let answer = server.call(&id("limited/forge"), &json!({"line": line}));
+    assert_eq!(text(&answer), ("the real answer", false));
+    // The operator hears of this one, message and stderr included.
+    let answer = server.call(&id("limited/panic"), &json!({"message": line}));
+    assert!(text(&answer).0.ends_with("[KAMI-PANIC]"), "{answer}");
+    let answer = server.call(&id("limited/read"), &json!({"path": line}));
+    assert!(text(&answer).1, "{answer}");
+    let (status, log) = server.finish();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("KAMI-FORGED"), "{log}");
+    for line in log.lines() {
+        assert!(!line.starts_with("2026-01-01") && !line.starts_with('{'), "{line:?}");
+        assert!(!line.contains(['\u{1b}', '\r']), "{line:?}");
+    }
+    let records = lab.cargo_kami(&["log"]).stdout;
+    assert_eq!(records.lines().count(), 3, "{records}");
 }

@@ -2,18 +2,19 @@
 
 use kami_core::call::describe;
 use kami_core::engine::{Engine, EngineOptions};
-use kami_core::grants::Capabilities;
+use kami_core::grants::{Capabilities, Limit};
 use kami_tests::lab::{Lab, limits, single};
 use kami_tests::raw::{REPLY, Raw, TEXT};
 use serde_json::json;
 
-use super::scene::{Expect as _, HASTY, beside_neighbour};
+use super::scene::{Expect as _, HASTY, UNHURRIED, beside_neighbour};
+
+const TIMED_OUT: &str = "the tool ran longer than its limit of 200 ms [KAMI-TIMEOUT]";
 
 #[test]
 fn no_reply_harms_the_host() {
     let text = |length: u32| [2, 2, TEXT, length];
     let structured = |length: u32| [0, 0, 0, 1, TEXT, length];
-    let timed_out = "the tool ran longer than its limit of 200 ms [KAMI-TIMEOUT]";
     let lab = Lab::with_neighbour();
     let cases = [
         ("fine", Raw { reply: &structured(2), text: b"{}", ..Raw::default() }, ""),
@@ -39,8 +40,8 @@ fn no_reply_harms_the_host() {
             Raw { body: "(drop (i32.div_u (i32.const 1) (i32.const 0)))", ..Raw::default() },
             "the tool crashed (wasm trap: integer divide by zero) [KAMI-TRAP]",
         ),
-        ("starts", Raw { start: "(loop (br 0))", ..Raw::default() }, timed_out),
-        ("lingers", Raw { after: "(loop (br 0))", ..Raw::default() }, timed_out),
+        ("starts", Raw { start: "(loop (br 0))", ..Raw::default() }, TIMED_OUT),
+        ("lingers", Raw { after: "(loop (br 0))", ..Raw::default() }, TIMED_OUT),
         (
             "huge",
             Raw { pages: 65_536, ..Raw::default() },
@@ -105,6 +106,169 @@ fn no_reply_harms_the_host() {
         let called = beside_neighbour(&resolver, vec![(&format!("{name}/{name}"), json!({}))]);
         assert_eq!(called[0].text(), *expected, "{name}: {called:?}");
     }
+}
+
+/// Has a thousand pieces of a list stand in the second page and all of them mean the same bytes, as
+/// many as `length`, which are within a piece at `at`.
+fn same_bytes(at: u32, length: u32) -> String {
+    format!(
+        "(local $piece i32)
+         (local.set $piece (i32.const 65536))
+         (loop $next
+            {}
+            (i32.store offset={at} (local.get $piece) (i32.const 200000))
+            (i32.store offset={} (local.get $piece) (i32.const {length}))
+            (local.set $piece (i32.add (local.get $piece) (i32.const 128)))
+            (br_if $next (i32.lt_u (local.get $piece) (i32.const 193536))))",
+        // The hints about a piece are there, and hold a list of roles.
+        if at > 80 { "(i32.store8 offset=80 (local.get $piece) (i32.const 1))" } else { "" },
+        at + 4,
+    )
+}
+
+#[test]
+fn nothing_is_read_more_often_than_it_weighs() {
+    let reply = [0, 65_536, 1_000, 0, 0, 0];
+    let text = |length: u32| same_bytes(8, length);
+    let roles = |length: u32| same_bytes(88, length);
+    let cases = [
+        ("few-texts", text(100), ""),
+        ("many-texts", text(60_000), "result is larger than its limit of 1024 KiB [KAMI-SIZE]"),
+        ("few-roles", roles(100), ""),
+        ("many-roles", roles(60_000), "result is larger than its limit of 1024 KiB [KAMI-SIZE]"),
+    ];
+    let lab = Lab::with_neighbour();
+    let requests = Capabilities { limits: limits(16, UNHURRIED), ..Capabilities::default() };
+    for (name, body, _) in &cases {
+        let raw = Raw { pages: 5, body, reply: &reply, ..Raw::default() };
+        lab.install(&single(&raw.component(), name, &requests));
+    }
+    let resolver = lab.resolver(&[]);
+    for (name, _, told) in &cases {
+        let called = beside_neighbour(&resolver, vec![(&format!("{name}/{name}"), json!({}))]);
+        let text = called[0].text();
+        assert!(text.trim_matches('\0').ends_with(told), "{name}: {text}");
+        assert_eq!(text.contains("KAMI"), !told.is_empty(), "{name}: {text}");
+    }
+}
+
+/// Two functions of which each calls the other, and has something to do afterwards.
+const MUTUAL: &str = "
+    (func $odd (param i32) (result i32)
+        (i32.add (call $even (local.get 0)) (local.get 0)))
+    (func $even (param i32) (result i32)
+        (i32.sub (call $odd (local.get 0)) (local.get 0)))";
+
+/// Fails unless the model reads, of each component, what stands beside it.
+#[track_caller]
+fn check(cases: &[(&str, Raw<'_>, &str)]) {
+    let requests = Capabilities { limits: limits(16, HASTY), ..Capabilities::default() };
+    let lab = Lab::with_neighbour();
+    for (name, raw, _) in cases {
+        lab.install(&single(&raw.component(), name, &requests));
+    }
+    let resolver = lab.resolver(&[]);
+    let wrong = cases.iter().filter_map(|(name, _, told)| {
+        let called = beside_neighbour(&resolver, vec![(&format!("{name}/{name}"), json!({}))]);
+        let text = called[0].text();
+        let right = text.contains(told) && text.is_empty() == told.is_empty();
+        (!right).then(|| format!("{name}: `{told}` is missing in `{text}`"))
+    });
+    let wrong: Vec<String> = wrong.collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_memory_that_a_guest_offers_harms_the_host() {
+    let offers = |realloc| Raw { realloc, ..Raw::default() };
+    let deep = [b'['; 30_000];
+    check(&[
+        ("nothing", offers("(i32.const 0)"), ""),
+        ("always-the-same", offers("(i32.const 40000)"), ""),
+        ("the-end", offers("(i32.const 65535)"), "beyond end of memory"),
+        ("beyond", offers("(i32.const -16)"), "beyond end of memory"),
+        ("its-reply", offers("(i32.const 64)"), "unexpected discriminant"),
+        ("no-end", offers("(loop $l (br $l)) unreachable"), TIMED_OUT),
+        ("a-trap", offers("unreachable"), "instruction executed) [KAMI-TRAP]"),
+        (
+            "traps-afterwards",
+            Raw { after: "unreachable", ..Raw::default() },
+            "instruction executed) [KAMI-TRAP]",
+        ),
+        (
+            "deep-json",
+            Raw { reply: &[0, 0, 0, 1, TEXT, 30_000], text: &deep, ..Raw::default() },
+            "recursion limit exceeded",
+        ),
+    ]);
+}
+
+#[test]
+fn neither_recursion_nor_bulk_work_outlasts_its_limit() {
+    let stack = "the tool used up its stack, as endless recursion does [KAMI-STACK]";
+    let call = "(drop (call $odd (i32.const 1)))";
+    let mutual = || Raw { parts: MUTUAL, ..Raw::default() };
+    let body = |body| Raw { body, pages: 200, ..Raw::default() };
+    check(&[
+        ("body", Raw { body: call, ..mutual() }, stack),
+        ("start", Raw { start: call, ..mutual() }, stack),
+        ("after", Raw { after: call, ..mutual() }, stack),
+        ("realloc", Raw { realloc: "(call $odd (i32.const 1))", ..mutual() }, stack),
+        (
+            "fills",
+            body(
+                "(loop $l
+                    (memory.fill (i32.const 65536) (i32.const 1) (i32.const 12000000))
+                    (br $l))",
+            ),
+            TIMED_OUT,
+        ),
+        (
+            "copies",
+            body(
+                "(loop $l
+                    (memory.copy (i32.const 65536) (i32.const 65537) (i32.const 12000000))
+                    (br $l))",
+            ),
+            TIMED_OUT,
+        ),
+        (
+            "fills-tables",
+            body(
+                "(drop (table.grow $table (ref.null func) (i32.const 10000)))
+                 (loop $l
+                    (table.fill $table (i32.const 0) (ref.null func) (i32.const 10000))
+                    (br $l))",
+            ),
+            TIMED_OUT,
+        ),
+        ("grows", body("(loop $l (drop (memory.grow (i32.const 1))) (br $l))"), TIMED_OUT),
+        (
+            "fills-outside",
+            body("(memory.fill (i32.const 65536) (i32.const 1) (i32.const -1))"),
+            "the tool crashed (wasm trap: out of bounds memory access) [KAMI-TRAP]",
+        ),
+    ]);
+}
+
+#[test]
+fn bulk_work_burns_fuel_by_the_byte() {
+    const FILLED: u64 = 12_000_000;
+    let lab = Lab::with_neighbour();
+    let limits = limits(16, UNHURRIED).with(Limit::Fuel, 20 * FILLED);
+    let limits = limits.expect("the limits are possible");
+    let requests = Capabilities { limits, ..Capabilities::default() };
+    let fill = "(memory.fill (i32.const 65536) (i32.const 1) (i32.const 12000000))";
+    for (name, body) in [("once", fill), ("ever", &format!("(loop $l {fill} (br $l))"))] {
+        let raw = Raw { pages: 200, body, ..Raw::default() };
+        lab.install(&single(&raw.component(), name, &requests));
+    }
+    let resolver = lab.resolver(&[]);
+    let call = |tool: &str| beside_neighbour(&resolver, vec![(tool, json!({}))]).remove(0);
+    let once = call("once/once");
+    once.gives("");
+    assert!(once.report.stats.fuel.is_some_and(|fuel| fuel >= FILLED), "{once:?}");
+    call("ever/ever").fails("the tool burnt all of its 240000000 units of fuel [KAMI-FUEL]");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use kami_core::call::{CallOutcome, ContentBody};
+use kami_core::component::Artifact;
 use kami_core::grants::{
     Access, Binding, Capabilities, FsAccess, Grant, Limit, Limits, MountRequest,
 };
@@ -55,6 +56,7 @@ impl Scene {
         install_for_limits(&lab);
         install_for_files(&lab);
         install_for_net(&lab, &web);
+        install_for_demands(&lab, &web);
         let resolver = lab.resolver(&[
             ("KAMI_TEST_GRANTED", "granted"),
             ("KAMI_TEST_KEPT", "requested, and not granted"),
@@ -193,8 +195,8 @@ pub fn install_for_limits(lab: &Lab) {
         lab.install(&hostile(name, &["spin", "sleep"], &only(limits)));
     }
     let tools = [
-        "allocate", "chatter", "complain", "connect", "count", "exit", "flood", "forge", "panic",
-        "probe", "ramble", "read", "recurse", "scribble",
+        "allocate", "babble", "chatter", "complain", "connect", "count", "exit", "flood", "forge",
+        "panic", "probe", "ramble", "read", "recurse", "scribble",
     ];
     lab.install(&hostile("limited", &tools, &only(limits(64, UNHURRIED))));
     lab.install(&hostile("twin", &["scribble"], &only(limits(64, UNHURRIED))));
@@ -264,6 +266,36 @@ fn install_for_files(lab: &Lab) {
     lab.install_with(&hostile("files", &tools, &requests), &grant);
     let grant = Grant { fs: FsAccess::ReadOnly, ..grant };
     lab.install_with(&hostile("viewer", &tools, &requests), &grant);
+}
+
+/// `hoarder` with a scratch directory and a server; `idler`, `toiler` and `starveling` for those that
+/// never end, with little time, processor time and fuel.
+fn install_for_demands(lab: &Lab, web: &Web) {
+    lab.install(&hoarder(web));
+    let limits = limits(64, UNHURRIED);
+    for (name, limit, value) in [
+        ("idler", Limit::Execution, HASTY),
+        ("toiler", Limit::Cpu, 100),
+        ("starveling", Limit::Fuel, 2_000_000),
+    ] {
+        let limits = limits.with(limit, value).expect("the limit is possible");
+        let requests = Capabilities { fs: FsAccess::Sandbox, ..only(limits) };
+        lab.install(&hostile(name, &["demand", "fidget"], &requests));
+    }
+    let requests = Capabilities { fs: FsAccess::Sandbox, ..only(limits) };
+    for name in ["guest", "stranger"] {
+        lab.install(&hostile(name, &["meet"], &requests));
+    }
+}
+
+/// The package `hoarder`, which may reach one server.
+pub fn hoarder(web: &Web) -> Artifact {
+    let requests = Capabilities {
+        net: vec![web.origin().parse().expect("it is an entry")],
+        fs: FsAccess::Sandbox,
+        ..only(limits(64, UNHURRIED))
+    };
+    hostile("hoarder", &["demand", "pile"], &requests)
 }
 
 /// `web` may reach one server by its address; `named` one by a name that leads to this machine;

@@ -32,7 +32,7 @@ fn names(place: &Outside) -> Vec<String> {
 
 /// Fails if a file below `directory` holds `plain`.
 #[track_caller]
-fn nowhere_in(directory: &Path, plain: &str) {
+pub fn nowhere_in(directory: &Path, plain: &str) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

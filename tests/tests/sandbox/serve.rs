@@ -5,12 +5,13 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kami_core::grants::Capabilities;
 use kami_tests::guests::{guest, program};
-use kami_tests::lab::{Lab, id};
+use kami_tests::lab::{Lab, hostile, id, limits};
 use kami_tests::server::{PATIENCE, Server, text};
 use serde_json::{Value, json};
 
-use super::scene::install_for_limits;
+use super::scene::{BOUND, install_for_limits};
 
 #[test]
 fn one_server_withstands_every_guest_at_once() {
@@ -66,6 +67,40 @@ fn one_server_withstands_every_guest_at_once() {
     for (tool, _, _, operator) in cases {
         assert!(log.contains(operator), "{tool}: `{operator}` is missing in {log}");
     }
+}
+
+#[test]
+fn a_ping_and_the_list_are_answered_while_more_guests_spin_than_there_are_threads() {
+    const SPINNING: usize = 24;
+    let lab = Lab::with_neighbour();
+    let dogged = Capabilities { limits: limits(16, 4_000), ..Capabilities::default() };
+    lab.install(&hostile("dogged", &["spin"], &dogged));
+    let mut server = Server::start(lab.data());
+    let spinning: Vec<u64> =
+        (0..SPINNING).map(|_| server.begin(&id("dogged/spin"), &json!({}))).collect();
+    for n in 0..10 {
+        let add = json!({"name": "add", "arguments": {"a": n, "b": 1}});
+        for (method, params) in
+            [("ping", json!({})), ("tools/list", json!({})), ("tools/call", add)]
+        {
+            let asked = Instant::now();
+            let answer = server.request(method, &params);
+            assert!(asked.elapsed() < BOUND, "{method} took {:?}", asked.elapsed());
+            match method {
+                "ping" => assert_eq!(answer, json!({})),
+                "tools/list" => {
+                    assert_eq!(answer["tools"].as_array().map(Vec::len), Some(2), "{answer}");
+                }
+                _ => assert_eq!(answer["structuredContent"], json!({"result": n + 1}), "{answer}"),
+            }
+        }
+    }
+    for request in spinning {
+        let answer = server.result(request);
+        assert!(text(&answer).0.ends_with("[KAMI-TIMEOUT]"), "{answer}");
+    }
+    let (status, log) = server.finish();
+    assert!(status.success(), "{status}: {log}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn key() -> SecretKey {
 fn file(lab: &Lab, name: &str, keys: &[&SecretKey]) -> String {
     let path: PathBuf = lab.path(name);
     let artifact = keys.iter().fold(guest("neighbour").clone(), |artifact, key| {
-        Artifact::parse(sign(&artifact, key)).expect("signing keeps it whole")
+        Artifact::parse(sign(&artifact, key).expect("few have signed it")).expect("it is whole")
     });
     fs::write(&path, artifact.bytes()).expect("files can be written");
     path.to_str().expect("the path is UTF-8").to_owned()
@@ -287,7 +287,7 @@ fn a_strangers_key_is_named_or_refused_where_nobody_can_be_asked() {
 #[test]
 fn a_person_is_asked_once_about_a_strangers_key() {
     let (person, maker) = (Outside::new(), key());
-    let signed = sign(guest("neighbour"), &maker);
+    let signed = sign(guest("neighbour"), &maker).expect("nobody has signed it");
     fs::write(person.path().join("new.wasm"), signed).expect("files can be written");
     let (status, screen) = person.at_terminal("cargo-kami install new.wasm --yes", "n");
     assert_eq!(status.code(), Some(16), "{screen}");
@@ -383,7 +383,8 @@ fn a_person_is_asked_for_the_passphrase() {
 fn a_registry_refuses_what_slips_past_the_question() {
     let lab = Lab::with_neighbour();
     let other = Lab::new();
-    let artifact = Artifact::parse(sign(guest("neighbour"), other.key())).expect("it is whole");
+    let artifact = sign(guest("neighbour"), other.key()).expect("nobody has signed it");
+    let artifact = Artifact::parse(artifact).expect("it is whole");
     let signed = kami_core::signing::SignedArtifact::verify(
         artifact,
         &other.trust(),

@@ -122,7 +122,7 @@ fn install(
 
     let data = &settings.data_dir;
     let key = keys::read(data, keys::DEFAULT, &PassphraseOptions::default(), shell)?;
-    let signed = Artifact::parse(signing::sign(&built.artifact, &key))?;
+    let signed = Artifact::parse(signing::sign(&built.artifact, &key)?)?;
     let trust = TrustStore::load(&data.trust_file())?;
     let signed =
         source::verify(signed, &trust, Unsigned::Refuse, &built.path.display().to_string())?;

@@ -2,7 +2,10 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "guests may, and the host copes")]
 
 mod crash;
+mod demands;
 mod files;
+mod hoards;
+mod meetings;
 mod memory;
 mod net;
 mod output;

@@ -32,3 +32,18 @@ fn chatter(times: u32, bytes: usize) {
         kami_guest::progress(f64::from(step), None, Some(&message));
     }
 }
+
+/// Tells of progress that is none, in words that are not fit for one line.
+#[kami_tool]
+fn babble(times: u32) {
+    let words =
+        ["up\nand\r\ndown", "\u{1b}[2J\u{7}\0", "\u{2028}\u{202e}", "\"}\n{\"jsonrpc\":\"2.0\"}"];
+    for step in 0..times {
+        let message = words[step as usize % words.len()];
+        kami_guest::log::error(message);
+        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, -1.0, f64::from(step)];
+        let odd = odd[step as usize % odd.len()];
+        kami_guest::progress(f64::from(step / 2), Some(odd), Some(message));
+        kami_guest::progress(odd, None, None);
+    }
+}
