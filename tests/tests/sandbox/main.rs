@@ -13,6 +13,7 @@ mod output;
 mod leaks;
 mod files;
 mod net;
+mod servers;
 mod egress;
 mod grants;
 mod replies;
