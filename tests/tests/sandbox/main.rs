@@ -13,6 +13,7 @@ mod output;
 mod leaks;
 mod files;
 mod net;
+mod tls;
 mod names;
 mod servers;
 mod egress;
