@@ -22,7 +22,7 @@ use crate::manifest::ToolDefinition;
 use crate::name::{PackageId, ToolName};
 use crate::policy::{Policy, PolicyError, PolicyFile, Refusal, Ruling, Subject};
 use crate::registry::{DataDir, InstalledPackage, Registry, RegistryError};
-use crate::sandbox::{Sandbox, SandboxError, Surroundings, sweep};
+use crate::sandbox::{NameSource, Sandbox, SandboxError, Surroundings, sweep};
 use crate::schema::{Schema, SchemaError};
 use crate::secrets::SecretSource;
 use crate::signing::{SignatureError, SignedArtifact, TrustError, TrustStore, Unsigned};
@@ -470,6 +470,8 @@ pub struct HostOptions {
     pub environment: BTreeMap<String, String>,
     /// Opens the secrets; without it, no secret has a value.
     pub secrets: Option<SecretSource>,
+    /// Looks up names in the place of the system, for requests and sockets of tools.
+    pub names: Option<NameSource>,
     /// The most calls at once.
     pub concurrency: u32,
     /// Tells the time by which keys expire.
@@ -486,6 +488,7 @@ impl Default for HostOptions {
         Self {
             environment: BTreeMap::new(),
             secrets: None,
+            names: None,
             concurrency,
             clock: SystemTime::now,
             compiler,
@@ -502,7 +505,8 @@ impl Resolver {
     pub fn open(data: &DataDir, options: HostOptions) -> Result<Self, ResolveError> {
         let registry = Registry::open(data)?;
         let cache = Some(data.cache_dir());
-        let HostOptions { environment, secrets, concurrency, clock, compiler, policy } = options;
+        let HostOptions { environment, secrets, names, concurrency, clock, compiler, policy } =
+            options;
         let engine = Engine::new(EngineOptions { cache, concurrency, compiler })?;
         let surroundings = Surroundings {
             environment,
@@ -510,6 +514,7 @@ impl Resolver {
             kept: Some(data.kept_scratch_dir()),
             private: Some(data.path().to_owned()),
             secrets,
+            names,
             ..Surroundings::default()
         };
         let catalog = Arc::new(Catalog::read(&registry)?);

@@ -3,7 +3,8 @@
 //! [`guests`] has the program and the guests built, as a person would. [`raw`] writes components
 //! that no compiler would. A [`lab`] is a throw-away data directory with packages made of them;
 //! [`outside`] is a whole place to work in, as a person has it. A [`server`] is the real one, in a
-//! process of its own. The [`web`] is what guests try to reach.
+//! process of its own. The [`web`] is what guests try to reach, with [`tls`] or without, and as
+//! [`rude`] as a server can be.
 
 pub mod bombs;
 pub mod guests;
@@ -11,4 +12,6 @@ pub mod raw;
 pub mod lab;
 pub mod outside;
 pub mod server;
+pub mod rude;
+pub mod tls;
 pub mod web;

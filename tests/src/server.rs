@@ -134,6 +134,17 @@ impl Server {
         self.child.0.id()
     }
 
+    /// The most memory that the server has had so far, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.0.id());
+        let status = std::fs::read_to_string(path).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes = kibibytes.and_then(|number| number.parse::<u64>().ok());
+        kibibytes.expect("the system tells it in kB") << 10
+    }
+
     /// Ends the input, and waits for the server to end; gives how it did, and its log.
     pub fn finish(mut self) -> (ExitStatus, String) {
         drop(self.input.take());

@@ -1,46 +1,71 @@
 //! A web server on the loopback address, with the manners of the worst.
 
-use std::io::{BufRead as _, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::rude;
+
 /// A server, which lives as long as the process.
 pub struct Web {
     address: SocketAddr,
+    secure: bool,
     visits: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<String>>>,
 }
+
+/// A connection, with TLS or without.
+pub(crate) trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
 
 impl Web {
     /// Starts a server.
     ///
     /// `/redirect?URL` sends visitors to URL. `/never` never answers, `/endless` never stops,
-    /// `/drip` does neither and sends a byte now and then, `/headers` has endless headers, `/echo`
-    /// and what is below it repeat the `authorization` of their request, and every other path is
-    /// fine.
+    /// `/drip` does neither and sends a byte now and then, `/echo` and what is below it repeat the
+    /// `authorization` of their request, what is below `/rude` is told in [`rude`], and every other
+    /// path is fine.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        Self::start_at(Ipv4Addr::LOCALHOST, 0)
+    }
+
+    /// The same at another address, and at a port that another server has at its own.
+    pub fn start_at(address: Ipv4Addr, port: u16) -> Self {
+        Self::listen(address, port, None)
+    }
+
+    /// The same over TLS.
+    pub fn start_secure(identity: Arc<ServerConfig>) -> Self {
+        Self::listen(Ipv4Addr::LOCALHOST, 0, Some(identity))
+    }
+
+    fn listen(address: Ipv4Addr, port: u16, identity: Option<Arc<ServerConfig>>) -> Self {
+        let listener = TcpListener::bind((address, port)).expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");
         let visits = Arc::new(AtomicUsize::new(0));
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (counter, heads) = (Arc::clone(&visits), Arc::clone(&requests));
+        let secure = identity.is_some();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 counter.fetch_add(1, Ordering::SeqCst);
-                let heads = Arc::clone(&heads);
+                let (heads, identity) = (Arc::clone(&heads), identity.clone());
                 // A visitor who leaves early is none of the server's business.
-                thread::spawn(move || drop(answer(stream, &heads)));
+                thread::spawn(move || drop(receive(stream, identity, &heads)));
             }
         });
-        Self { address, visits, requests }
+        Self { address, secure, visits, requests }
     }
 
-    /// Such as `http://127.0.0.1:4000`.
+    /// Such as `http://127.0.0.1:4000`, or `https` where it speaks TLS.
     pub fn origin(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http{}://{}", if self.secure { "s" } else { "" }, self.address)
     }
 
     /// Such as `127.0.0.1:4000`.
@@ -75,9 +100,23 @@ fn authorization(head: &str) -> Option<String> {
     found.next().map(|(_, value)| value.to_owned())
 }
 
-fn answer(mut stream: TcpStream, heads: &Mutex<Vec<String>>) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
+fn receive(
+    mut stream: TcpStream,
+    identity: Option<Arc<ServerConfig>>,
+    heads: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let Some(identity) = identity else { return answer(&mut stream, heads) };
+    let connection = ServerConnection::new(identity).map_err(std::io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, stream);
+    answer(&mut stream, heads)?;
+    stream.conn.send_close_notify();
+    stream.flush()
+}
+
+fn answer(stream: &mut dyn Stream, heads: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    let mut lines = BufReader::new(&mut *stream).lines();
+    // Whoever connects and says nothing has made no request.
+    let Some(request) = lines.next().transpose()? else { return Ok(()) };
     let mut head = Vec::new();
     while let Some(line) = lines.next().transpose()?.filter(|line| !line.is_empty()) {
         head.push(line);
@@ -100,23 +139,20 @@ fn answer(mut stream: TcpStream, heads: &Mutex<Vec<String>>) -> std::io::Result<
         }
         ("/endless", _) => {
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-            repeat(&mut stream, &[b'e'; 16 << 10], Duration::ZERO)
+            repeat(stream, &[b'e'; 16 << 10], Duration::ZERO)
         }
         ("/drip", _) => {
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
-            repeat(&mut stream, b"d", Duration::from_millis(20))
+            repeat(stream, b"d", Duration::from_millis(20))
         }
-        ("/headers", _) => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
-            repeat(&mut stream, &b"x-more: and more\r\n".repeat(100), Duration::ZERO)
-        }
-        (page, _) if page.starts_with("/echo") => echo(&mut stream, page, &heard),
+        (page, _) if page.starts_with("/echo") => echo(stream, page, &heard),
+        (page, _) if page.starts_with("/rude/") => rude::answer(stream, &page["/rude/".len()..]),
         _ => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine"),
     }
 }
 
 /// Repeats what it heard: plainly, byte by byte, in the head, encoded, or as if compressed.
-fn echo(stream: &mut TcpStream, page: &str, heard: &str) -> std::io::Result<()> {
+fn echo(stream: &mut dyn Stream, page: &str, heard: &str) -> std::io::Result<()> {
     use base64::Engine as _;
     use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
@@ -159,9 +195,14 @@ fn echo(stream: &mut TcpStream, page: &str, heard: &str) -> std::io::Result<()> 
 }
 
 /// Writes for as long as someone reads.
-fn repeat(stream: &mut impl Write, bytes: &[u8], pause: Duration) -> std::io::Result<()> {
+pub(crate) fn repeat(
+    stream: &mut dyn Stream,
+    bytes: &[u8],
+    pause: Duration,
+) -> std::io::Result<()> {
     loop {
         stream.write_all(bytes)?;
+        stream.flush()?;
         thread::sleep(pause);
     }
 }

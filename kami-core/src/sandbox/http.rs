@@ -30,6 +30,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::denials::Denials;
 use super::egress::GrantedSecrets;
+use super::names::Names;
 use crate::grants::{Denial, DenialRule, Effective, Endpoint, NetAccess, Scheme};
 
 /// The longest that resolving, connecting or waiting for the next byte may take, each. The call's
@@ -61,8 +62,7 @@ type Driver = Box<dyn Future<Output = Result<(), Error>> + Send>;
 pub(crate) struct HttpGate {
     effective: Arc<Effective>,
     denials: Denials,
-    /// Name lookups of all calls of the package.
-    lookups: Arc<Semaphore>,
+    names: Names,
     /// Requests of this call.
     requests: Arc<Semaphore>,
     secrets: Arc<GrantedSecrets>,
@@ -72,11 +72,11 @@ impl HttpGate {
     pub(crate) fn new(
         effective: Arc<Effective>,
         denials: Denials,
-        lookups: Arc<Semaphore>,
+        names: Names,
         secrets: Arc<GrantedSecrets>,
     ) -> Self {
         let requests = Arc::new(Semaphore::new(MAX_REQUESTS));
-        Self { effective, denials, lookups, requests, secrets }
+        Self { effective, denials, names, requests, secrets }
     }
 
     /// The endpoint that `request` names, if the grants permit the request.
@@ -105,7 +105,9 @@ impl HttpGate {
 ///
 /// A tunnel leads wherever its server likes, and some servers take the method from a header.
 fn plain(request: &http::Request<WasiBody>, access: &NetAccess<'_>) -> Result<(), Denial> {
-    let tunnel = [http::Method::CONNECT, http::Method::TRACE].contains(request.method());
+    // A server that knows no cases takes `connect` for a tunnel too.
+    let method = request.method().as_str();
+    let tunnel = ["CONNECT", "TRACE"].iter().any(|tunnel| method.eq_ignore_ascii_case(tunnel));
     let header = METHOD_HEADERS.iter().find(|name| request.headers().contains_key(**name));
     let thing = match (tunnel, header) {
         (false, None) => return Ok(()),
@@ -136,12 +138,12 @@ impl WasiHttpHooks for HttpGate {
         let effective = Arc::clone(&self.effective);
         let denials = self.denials.clone();
         let timeouts = Timeouts::new(options);
-        let (lookups, requests) = (Arc::clone(&self.lookups), Arc::clone(&self.requests));
+        let (names, requests) = (self.names.clone(), Arc::clone(&self.requests));
         Box::new(async move {
             let place =
                 requests.acquire_owned().await.map_err(|_| Error::ConnectionLimitReached)?;
             let access = NetAccess::request(&endpoint, &method, &path);
-            let resolved = resolve(&access, &effective, &denials, lookups);
+            let resolved = resolve(&access, &effective, &denials, &names);
             let address = within(timeouts.connect, Error::DnsTimeout, resolved).await?;
             let stream =
                 within(timeouts.connect, Error::ConnectionTimeout, connect(&endpoint, address));
@@ -185,38 +187,28 @@ async fn resolve(
     access: &NetAccess<'_>,
     effective: &Effective,
     denials: &Denials,
-    lookups: Arc<Semaphore>,
+    names: &Names,
 ) -> Result<SocketAddr, Error> {
     let endpoint = access.endpoint();
-    let addresses: Vec<SocketAddr> = match endpoint.literal_address() {
-        Some(address) => vec![SocketAddr::new(address, endpoint.port())],
-        None => look_up(endpoint, lookups).await?,
+    let addresses = match endpoint.literal_address() {
+        Some(address) => vec![address],
+        None => {
+            let found = names.look_up(endpoint.host()).await;
+            found.map_err(|_| Error::DnsError { rcode: None, info_code: None })?
+        }
     };
     if addresses.is_empty() {
         return Err(Error::DestinationNotFound);
     }
     let mut denied = None;
     for address in addresses {
-        match effective.address(access, address.ip()) {
-            Ok(()) => return Ok(address),
+        match effective.address(access, address) {
+            Ok(()) => return Ok(SocketAddr::new(address, endpoint.port())),
             Err(denial) => denied = Some(denial),
         }
     }
     denied.into_iter().for_each(|denial| denials.push(denial));
     Err(Error::HttpRequestDenied)
-}
-
-/// Asks the system's resolver, on a thread that is counted for as long as it takes.
-async fn look_up(endpoint: &Endpoint, lookups: Arc<Semaphore>) -> Result<Vec<SocketAddr>, Error> {
-    let failed = || Error::DnsError { rcode: None, info_code: None };
-    let place = lookups.acquire_owned().await.map_err(|_| failed())?;
-    let target = (endpoint.host(), endpoint.port());
-    let resolve = move || {
-        let _place = place;
-        std::net::ToSocketAddrs::to_socket_addrs(&target).map(Vec::from_iter)
-    };
-    let resolved = tokio::task::spawn_blocking(resolve).await;
-    resolved.map_err(|_| failed())?.map_err(|_| failed())
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -14,6 +14,7 @@ mod files;
 mod http;
 mod limiter;
 mod mounts;
+mod names;
 mod output;
 mod scratch;
 mod sockets;
@@ -24,7 +25,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::p2::bindings::filesystem;
@@ -43,6 +43,7 @@ pub(crate) use bindings::kami::tool::types;
 pub(crate) use bindings::{Tool, ToolPre, v0_1};
 pub(crate) use cpu::CpuClock;
 pub use mounts::MountError;
+pub use names::NameSource;
 pub use output::Captured;
 pub use scratch::forget;
 pub(crate) use scratch::sweep;
@@ -54,6 +55,7 @@ use files::{Budget, Files, FilesView, KamiFiles};
 use http::HttpGate;
 use limiter::Limiter;
 use mounts::Bound;
+use names::Names;
 use output::Capture;
 use scratch::{Kept, Scratch};
 use sockets::SocketGate;
@@ -67,10 +69,6 @@ const MAX_RANDOM_BYTES: u64 = 64 << 10;
 
 /// The most bytes of headers in one `fields` resource.
 const MAX_FIELDS_BYTES: usize = 32 << 10;
-
-/// The most names that one package may have the system resolve at once. A lookup takes a thread
-/// that nothing can interrupt, and a name server that never answers must not take them all.
-const MAX_LOOKUPS: usize = 8;
 
 /// The most log lines and progress notices of one call; what comes after is dropped.
 const MAX_EVENTS: u32 = 1000;
@@ -93,6 +91,8 @@ pub struct Surroundings {
     pub private: Option<PathBuf>,
     /// Opens the secrets; without it, no secret has a value.
     pub secrets: Option<SecretSource>,
+    /// Looks up names in the place of the system.
+    pub names: Option<NameSource>,
     /// Whether the instructions of every call are counted, also where none are limited.
     pub metered: bool,
 }
@@ -215,7 +215,7 @@ pub struct Sandbox {
     variables: Vec<(String, String)>,
     mounts: Vec<(Bound, String)>,
     scratch: Option<ScratchSource>,
-    lookups: Arc<Semaphore>,
+    names: Names,
     admission: Admission,
     secrets: Arc<GrantedSecrets>,
 }
@@ -283,7 +283,7 @@ impl Sandbox {
             variables,
             mounts,
             scratch: scratch_source(&effective, surroundings, package),
-            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            names: Names::new(surroundings.names.clone()),
             admission: Admission::new(&effective.limits()),
             secrets: Arc::new(secrets),
             effective: Arc::new(effective),
@@ -324,11 +324,8 @@ impl Sandbox {
             .stderr(stderr.clone())
             .max_random_size(MAX_RANDOM_BYTES)
             .envs(&self.variables);
-        let sockets = SocketGate::new(
-            Arc::clone(&self.effective),
-            denials.clone(),
-            Arc::clone(&self.lookups),
-        );
+        let sockets =
+            SocketGate::new(Arc::clone(&self.effective), denials.clone(), self.names.clone());
         guard_sockets(&mut wasi, sockets.clone());
         let (files, scratch) = self.files(&denials).await?;
         let mut table = ResourceTable::new();
@@ -344,7 +341,7 @@ impl Sandbox {
             gate: HttpGate::new(
                 Arc::clone(&self.effective),
                 denials.clone(),
-                Arc::clone(&self.lookups),
+                self.names.clone(),
                 Arc::clone(&self.secrets),
             ),
             sockets,

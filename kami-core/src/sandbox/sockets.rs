@@ -11,7 +11,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
@@ -21,6 +20,7 @@ use wasmtime_wasi::sockets::SocketAddrUse;
 
 use super::State;
 use super::denials::Denials;
+use super::names::Names;
 use crate::grants::{Denial, DenialRule, Effective, Endpoint, NetAccess};
 
 /// The interface whose functions stand in for those of wasmtime-wasi. Guests that were built for
@@ -35,8 +35,7 @@ const MAX_PINS: usize = 256;
 pub(super) struct SocketGate {
     effective: Arc<Effective>,
     denials: Denials,
-    /// Name lookups of all calls of the package.
-    lookups: Arc<Semaphore>,
+    names: Names,
     pins: Arc<Mutex<Vec<Pin>>>,
 }
 
@@ -47,12 +46,8 @@ struct Pin {
 }
 
 impl SocketGate {
-    pub(super) fn new(
-        effective: Arc<Effective>,
-        denials: Denials,
-        lookups: Arc<Semaphore>,
-    ) -> Self {
-        Self { effective, denials, lookups, pins: Arc::default() }
+    pub(super) fn new(effective: Arc<Effective>, denials: Denials, names: Names) -> Self {
+        Self { effective, denials, names, pins: Arc::default() }
     }
 
     /// Whether a socket may be used in this way; a refusal is remembered.
@@ -104,25 +99,17 @@ impl SocketGate {
         })?;
         let gate = self.clone();
         Ok(Lookup::Running(tokio::spawn(async move {
-            let failed = ErrorCode::TemporaryResolverFailure;
-            let lookups = Arc::clone(&gate.lookups);
-            let place = lookups.acquire_owned().await.map_err(|_| failed)?;
-            let resolve = move || {
-                let _place = place;
-                let found = std::net::ToSocketAddrs::to_socket_addrs(&(name.as_str(), 0));
-                found.map(|found| gate.pin(&name, found))
-            };
-            let resolved = tokio::task::spawn_blocking(resolve).await.map_err(|_| failed)?;
-            resolved.map_err(|_| ErrorCode::NameUnresolvable)
+            let found = gate.names.look_up(name.clone()).await;
+            found.map(|found| gate.pin(&name, found)).map_err(|_| ErrorCode::NameUnresolvable)
         })))
     }
 
     /// Keeps those of `found` that may be told, and gives them.
-    fn pin(&self, name: &str, found: impl Iterator<Item = SocketAddr>) -> Vec<IpAddr> {
+    fn pin(&self, name: &str, found: Vec<IpAddr>) -> Vec<IpAddr> {
         let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MAX_PINS.saturating_sub(pins.len());
         let told: Vec<IpAddr> = found
-            .map(|address| address.ip().to_canonical())
+            .into_iter()
             .filter(|address| self.effective.may_be_told(*address))
             .take(room)
             .collect();

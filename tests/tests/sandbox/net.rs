@@ -210,35 +210,98 @@ fn malformed_urls_go_nowhere() {
 }
 
 #[test]
-fn servers_that_keep_guests_waiting_are_left() {
-    let scene = Scene::shared();
-    let web = scene.web.origin();
-    for path in ["never", "drip"] {
-        let url = format!("{web}/{path}");
-        scene
-            .call("hurried/get", json!({"url": url}))
-            .fails("the tool ran longer than its limit of 200 ms [KAMI-TIMEOUT]");
-        scene
-            .call("web/get", json!({"url": url, "timeout_millis": 100}))
-            .fails(&format!("request to {} timed out", scene.web.address()));
+fn no_request_is_a_tunnel_or_a_mirror() {
+    let scene = Scene::new();
+    let (web, address) = (scene.web.origin(), scene.web.address());
+    let ask =
+        |method: &str, url: &str| scene.call("web/ask", json!({"method": method, "url": url}));
+    ask("GET", &format!("{web}/page")).gives("200 with 4 bytes").denies(&[]);
+    // The grant is of every method, and one that nobody knows is as good as any.
+    ask("FROBNICATE", &format!("{web}/page")).gives("200 with 4 bytes").denies(&[]);
+    let visits = scene.web.visits();
+    for method in ["CONNECT", "TRACE", "connect", "Trace"] {
+        let called = ask(method, &format!("{web}/page"));
+        let told = format!("{method} {web}/page is denied: no tool may do that");
+        called.fails("HttpRequestDenied").denies(&[&told]);
     }
+    // As a proxy is asked: the path is the authority of somebody else.
+    let called = ask("CONNECT", &web);
+    assert_eq!(called.report.denials.len(), 1, "{called:?}");
+    for method in ["", "GET /secret HTTP/1.1\r\nhost: x\r\n\r\nGET", "GE T", "G\u{00c9}T", "GET\n"]
+    {
+        ask(method, &format!("{web}/page")).fails("no such method").denies(&[]);
+    }
+    for (url, told) in [
+        (format!("{web}/page HTTP/1.1\r\nx: y\r\n\r\nGET /secret"), "no such path"),
+        (format!("{web}/page\r\nx: y"), "no such path"),
+        (format!("http://{address}\r\nx: y/page"), "no such authority"),
+    ] {
+        ask("GET", &url).fails(told).denies(&[]);
+    }
+    assert_eq!(scene.web.visits(), visits);
 }
 
 #[test]
-fn servers_that_answer_without_end_or_sense_are_left() {
-    let scene = Scene::shared();
-    let (web, address) = (scene.web.origin(), scene.web.address());
-    scene
-        .call("web/get", json!({"url": format!("{web}/endless")}))
-        .fails(&format!("{address} answered with more than 1048576 bytes"));
-    for (package, url) in [
-        ("web", format!("{web}/headers")),
-        // It speaks no TLS.
-        ("secure", format!("https://{address}/page")),
+fn no_header_makes_a_request_another_one() {
+    let scene = Scene::new();
+    let url = format!("{}/page", scene.web.origin());
+    let ask = |header: &str| {
+        scene.call("web/ask", json!({"method": "GET", "url": url, "header": header}))
+    };
+    ask("x-mine: 1").gives("200 with 4 bytes").denies(&[]);
+    let visits = scene.web.visits();
+    for header in [
+        "x-mine: 1\r\n\r\nGET /secret HTTP/1.1",
+        "x-mine: 1\nx-other: 2",
+        "x-mine\r\nx-other: 1",
+        "host: elsewhere.example",
+        "Host: 127.0.0.1",
+        "connection: upgrade",
+        "upgrade: h2c",
+        "transfer-encoding: chunked",
+        "proxy-authorization: basic x",
     ] {
-        let called = scene.call(&format!("{package}/get"), json!({"url": url}));
-        let text = called.text();
-        assert!(text.starts_with(&format!("request to {address} failed: ")), "{called:?}");
-        called.denies(&[]);
+        let called = ask(header);
+        assert!(called.text().starts_with("no such header: "), "{header}: {called:?}");
     }
+    for header in ["x-http-method: DELETE", "X-Method-Override: PUT"] {
+        let called = ask(header);
+        called.fails("HttpRequestDenied");
+        assert_eq!(called.report.denials.len(), 1, "{called:?}");
+    }
+    assert_eq!(scene.web.visits(), visits);
+}
+
+#[test]
+fn no_redirect_leads_to_this_machine_or_to_metadata() {
+    let scene = Scene::new();
+    let (web, port) = (scene.web.origin(), scene.web.port());
+    let follow = |package: &str, to: &str| {
+        let url = format!("{web}/redirect?{to}");
+        scene.call(&format!("{package}/follow"), json!({"url": url}))
+    };
+    follow("anywhere", &format!("{web}/page")).gives("fine").denies(&[]);
+    let visits = scene.web.visits();
+    let targets = [
+        format!("http://localhost:{port}/page"),
+        format!("http://127.0.0.2:{port}/page"),
+        format!("http://[::1]:{port}/page"),
+        format!("http://[::ffff:127.0.0.2]:{port}/page"),
+        format!("http://[64:ff9b::7f00:2]:{port}/page"),
+        format!("http://0.0.0.0:{port}/page"),
+        format!("{}/page", scene.elsewhere.origin()),
+        "http://169.254.169.254/latest/meta-data/".to_owned(),
+        "http://[::ffff:169.254.169.254]/latest/meta-data/".to_owned(),
+        "http://[fd00:ec2::254]/latest/meta-data/".to_owned(),
+        "http://10.0.0.1/".to_owned(),
+        "https://192.168.0.1/".to_owned(),
+    ];
+    for to in &targets {
+        let called = follow("anywhere", to);
+        assert!(called.text().contains("denied by the host's policy"), "{to}: {called:?}");
+        assert_eq!(called.report.denials.len(), 1, "{to}: {called:?}");
+    }
+    // Each was sent away once, and came back to no server.
+    assert_eq!(scene.web.visits(), visits + targets.len());
+    assert_eq!(scene.elsewhere.visits(), 0);
 }

@@ -298,16 +298,31 @@ pub fn hoarder(web: &Web) -> Artifact {
     hostile("hoarder", &["demand", "pile"], &requests)
 }
 
+/// The tools of `hostile` that reach for the network.
+pub const NET_TOOLS: &[&str] = &[
+    "ask",
+    "connect",
+    "crowd",
+    "follow",
+    "get",
+    "listen",
+    "request",
+    "resolve",
+    "send_datagram",
+    "sidestep",
+    "upload",
+];
+
 /// `web` may reach one server by its address; `named` one by a name that leads to this machine;
-/// `secure` one by TLS; `ungranted` asks and gets nothing; `hurried` is `web` with little time.
+/// `secure` one by TLS; `anywhere` may go to every public host besides; `ungranted` asks and gets nothing; `hurried` is `web` with little time.
 fn install_for_net(lab: &Lab, web: &Web) {
-    let tools = ["connect", "follow", "get", "listen", "request", "resolve", "send_datagram"];
+    let tools = NET_TOOLS;
     let asking = |entry: String, limits| Capabilities {
         net: vec![entry.parse().expect("it is an entry")],
         ..only(limits)
     };
     let install = |name: &str, entry: String, millis: u64| {
-        lab.install(&hostile(name, &tools, &asking(entry, limits(64, millis))));
+        lab.install(&hostile(name, tools, &asking(entry, limits(64, millis))));
     };
     install("web", web.origin(), UNHURRIED);
     install("hurried", web.origin(), HASTY);
@@ -320,10 +335,11 @@ fn install_for_net(lab: &Lab, web: &Web) {
         ..only(limits(64, UNHURRIED))
     };
     let name = format!("localhost:{}", web.port());
-    lab.install(&hostile("caller", &tools, &several(std::slice::from_ref(&name))));
+    lab.install(&hostile("caller", tools, &several(std::slice::from_ref(&name))));
     let range = format!("127.0.0.0/8:{}", web.port());
-    lab.install(&hostile("insider", &tools, &several(&[name, range, "[::1]/128".to_owned()])));
+    lab.install(&hostile("insider", tools, &several(&[name, range, "[::1]/128".to_owned()])));
+    lab.install(&hostile("anywhere", tools, &several(&["*".to_owned(), web.origin()])));
     install("exact", format!("GET {}/ok", web.origin()), UNHURRIED);
-    let ungranted = hostile("ungranted", &tools, &asking(web.origin(), limits(64, UNHURRIED)));
+    let ungranted = hostile("ungranted", tools, &asking(web.origin(), limits(64, UNHURRIED)));
     lab.install_with(&ungranted, &Grant::default());
 }

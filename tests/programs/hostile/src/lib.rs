@@ -10,3 +10,6 @@ mod memory;
 mod net;
 mod output;
 mod probe;
+// It speaks to the host alone, so that there is nothing of it elsewhere.
+#[cfg(target_family = "wasm")]
+mod wire;

@@ -21,6 +21,14 @@ fn try_and_wait(address: String, millis: u64) {
     std::thread::sleep(Duration::from_millis(millis));
 }
 
+/// Looks up a name, and then connects to an address of its own choice.
+#[kami_tool]
+fn sidestep(name: String, address: String) -> Result<String, std::io::Error> {
+    let found: Vec<_> = name.to_socket_addrs()?.collect();
+    let stream = TcpStream::connect(address)?;
+    Ok(format!("{found:?}, and connected to {}", stream.peer_addr()?))
+}
+
 /// Waits for others to connect.
 #[kami_tool]
 fn listen(address: String) -> Result<String, std::io::Error> {
