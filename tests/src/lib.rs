@@ -3,8 +3,9 @@
 //! [`guests`] has the program and the guests built, as a person would. [`raw`] writes components
 //! that no compiler would. A [`lab`] is a throw-away data directory with packages made of them;
 //! [`outside`] is a whole place to work in, as a person has it. A [`server`] is the real one, in a
-//! process of its own. The [`web`] is what guests try to reach. The
-//! [`policy_oracle`] knows which section of a policy decides.
+//! process of its own. The [`web`] is what guests try to reach. A [`soak`] has that server answer any
+//! number of calls, good and hostile, and says what they left. The [`policy_oracle`] knows which
+//! section of a policy decides.
 
 pub mod bombs;
 pub mod guests;
@@ -13,4 +14,5 @@ pub mod lab;
 pub mod outside;
 pub mod server;
 pub mod web;
+pub mod soak;
 pub mod policy_oracle;
