@@ -192,6 +192,7 @@ impl<'a> Soak<'a> {
     fn fill(&mut self) -> Result<(), Failure> {
         self.wait_for_all()?;
         let url = format!("{}/never", self.world.web.origin());
+        let quiet = self.look()?;
         for (package, _) in CROWDS {
             let before = self.world.web.visits();
             let tool = id(&format!("{package}/linger"));
@@ -211,11 +212,14 @@ impl<'a> Soak<'a> {
             self.begun += all.len() as u64;
             *self.outcomes.entry(("all places, cancelled", "cancelled")).or_default() +=
                 all.len() as u64;
-            // Whoever is answered now has a place, so there is one again.
-            self.begin(&kinds::ALL[0])?;
-            self.wait_for_all()?;
+            // Each has a connection, which ends with it. Whether all end is judged in the end.
+            while self.look()?.sockets > quiet.sockets && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
-        Ok(())
+        // There are places again.
+        self.begin(&kinds::ALL[0])?;
+        self.wait_for_all()
     }
 
     /// Begins a call, once there is room for it.
