@@ -29,6 +29,10 @@ clients:
 fuzz target seconds="600":
     cargo fuzz run --sanitizer none --no-cfg-fuzzing {{target}} -- -max_total_time={{seconds}} -rss_limit_mb=2048 -timeout=10
 
+# Make many calls of good and hostile guests, and see what they leave. Needs Linux.
+soak calls="1000000":
+    cargo run -p kami-tests --bin soak -- --calls {{calls}}
+
 # Everything that must hold before a change lands.
 ci:
     .ci/run

@@ -4,7 +4,8 @@
 //! that no compiler would. A [`lab`] is a throw-away data directory with packages made of them;
 //! [`outside`] is a whole place to work in, as a person has it. A [`server`] is the real one, in a
 //! process of its own. The [`web`] is what guests try to reach, with [`tls`] or without, and as
-//! [`rude`] as a server can be.
+//! [`rude`] as a server can be. A [`soak`] has that server answer any number of calls, good and
+//! hostile, and says what they left.
 
 pub mod bombs;
 pub mod guests;
@@ -15,3 +16,4 @@ pub mod server;
 pub mod rude;
 pub mod tls;
 pub mod web;
+pub mod soak;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use crate::guests::program;
 
 /// The longest that anything may take which ends at all, on a slow and busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How much of the server's log is kept at least, from its end.
+const KEPT_LOG: usize = 16 << 20;
 
 /// A server with one client.
 pub struct Server {
@@ -59,9 +62,14 @@ impl Server {
             let _ = output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line));
         });
         let log = thread::spawn(move || {
-            let mut log = Vec::new();
+            let (mut log, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
             // What was read before an error is worth showing too.
-            let _ = stderr.read_to_end(&mut log);
+            while let Ok(read @ 1..) = stderr.read(&mut chunk) {
+                log.extend_from_slice(&chunk[..read]);
+                if log.len() > 2 * KEPT_LOG {
+                    log.drain(..log.len() - KEPT_LOG);
+                }
+            }
             String::from_utf8_lossy(&log).into_owned()
         });
         let input = child.0.stdin.take();
@@ -107,20 +115,44 @@ impl Server {
                 assert!(answer.get("error").is_none(), "request {id} was answered with {answer}");
                 return answer["result"].clone();
             }
+            let Some((answered, message)) = self.receive(deadline) else {
+                panic!("request {id} is not answered within {PATIENCE:?}");
+            };
+            self.answers.insert(answered, message);
+        }
+    }
+
+    /// The next answer to any request, an error included, with the id of the request; `None` where
+    /// none comes.
+    ///
+    /// # Panics
+    /// Where the server writes anything but messages, or ends.
+    pub fn answer(&mut self) -> Option<(u64, Value)> {
+        match self.answers.keys().next().copied() {
+            Some(id) => self.answers.remove_entry(&id),
+            None => self.receive(Instant::now() + PATIENCE),
+        }
+    }
+
+    /// Reads the next answer.
+    fn receive(&mut self, deadline: Instant) -> Option<(u64, Value)> {
+        loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left);
-            let line = line.unwrap_or_else(|error| panic!("request {id} is not answered: {error}"));
+            let line = match self.lines.recv_timeout(left) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => panic!("the server has ended"),
+            };
             let message: Value = serde_json::from_str(&line)
                 .unwrap_or_else(|error| panic!("the server wrote `{line}`: {error}"));
             assert_eq!(message["jsonrpc"], "2.0", "{line}");
             if let Some(id) = message["id"].as_u64() {
                 let known = id <= self.last_id && !self.answers.contains_key(&id);
                 assert!(known, "nobody asked for {line}");
-                self.answers.insert(id, message);
-            } else {
-                assert!(message["method"].is_string(), "{line}");
-                self.notifications.push(message);
+                return Some((id, message));
             }
+            assert!(message["method"].is_string(), "{line}");
+            self.notifications.push(message);
         }
     }
 

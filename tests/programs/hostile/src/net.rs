@@ -1,5 +1,6 @@
 //! Every way out.
 
+use std::hint::black_box;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
@@ -61,6 +62,19 @@ fn get(url: String, timeout_millis: Option<u64>) -> Result<String, kami_guest::h
     let response = request.send()?;
     let location = response.header("location").unwrap_or_default();
     Ok(format!("{} {location}{}", response.status(), response.text()))
+}
+
+/// Uses its stack and two mebibytes of memory, and then waits for a server.
+#[kami_tool]
+fn linger(url: String) -> Result<String, kami_guest::http::Error> {
+    fn deeper(depth: u64) -> u64 {
+        black_box(depth) + if depth == 0 { 0 } else { deeper(depth - 1) }
+    }
+    black_box(deeper(5000));
+    let hoard = black_box(vec![1_u8; 2 << 20]);
+    let answer = Request::get(url).send()?;
+    drop(hoard);
+    Ok(answer.text().into_owned())
 }
 
 /// Makes any request.
