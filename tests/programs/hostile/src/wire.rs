@@ -161,8 +161,9 @@ mod raw {
         let mut answered = 0;
         while !waiting.is_empty() {
             let pollables: Vec<_> = waiting.iter().map(|response| response.subscribe()).collect();
-            let ready = poll(&pollables.iter().collect::<Vec<_>>());
+            let mut ready = poll(&pollables.iter().collect::<Vec<_>>());
             drop(pollables);
+            ready.sort_unstable();
             // From the last to the first, so that the places of the others stay as they are.
             for place in ready.into_iter().rev() {
                 let response = waiting.swap_remove(place as usize);
