@@ -309,6 +309,11 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// The same for what may have several lines, each of which but the first is marked as a tool's own.
+pub fn quoted(text: &str) -> String {
+    printable(text).replace('\n', "\n           | ")
+}
+
 /// Control characters, and the invisible ones that turn the direction of text or hide in it.
 fn is_deceptive(c: char) -> bool {
     c.is_control()
@@ -331,5 +336,6 @@ mod tests {
     fn foreign_text_cannot_add_a_line_of_ours() {
         assert_eq!(one_line("x\n   signed by Alice"), "x\u{fffd}   signed by Alice");
         assert_eq!(one_line(&"x".repeat(400)).chars().count(), 301);
+        assert_eq!(quoted("x\nhelp: y\r"), "x\n           | help: y\u{fffd}");
     }
 }

@@ -669,13 +669,28 @@ impl Content {
 
     /// The bytes of all its texts and data.
     fn size(&self) -> usize {
-        match &self.body {
+        self.body.size() + self.annotations.as_ref().map_or(0, ContentAnnotations::size)
+    }
+}
+
+impl ContentAnnotations {
+    /// What they take as JSON, about.
+    fn size(&self) -> usize {
+        let modified = self.last_modified.as_ref().map_or(0, String::len);
+        modified + self.audience.len() * r#""assistant","#.len()
+    }
+}
+
+impl ContentBody {
+    fn size(&self) -> usize {
+        match self {
             ContentBody::Text(text) => text.len(),
             ContentBody::Image(media) | ContentBody::Audio(media) => {
                 media.data.len() + media.mime_type.len()
             }
             ContentBody::Resource(resource) => {
                 resource.uri.len()
+                    + resource.mime_type.as_ref().map_or(0, String::len)
                     + match &resource.body {
                         ResourceBody::Text(text) => text.len(),
                         ResourceBody::Blob(bytes) => bytes.len(),

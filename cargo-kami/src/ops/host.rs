@@ -19,7 +19,7 @@ use crate::env_vars;
 use crate::exit::{Exit, Failure};
 use crate::ops::secrets;
 use crate::settings::Settings;
-use crate::shell::{Shell, printable};
+use crate::shell::{Shell, printable, quoted};
 
 /// Starts the async runtime.
 ///
@@ -172,12 +172,14 @@ fn tell(event: &GuestEvent, shell: &Shell) {
     match event {
         GuestEvent::Log { level, message } => {
             let level = format!("{level:?}").to_lowercase();
-            shell.say(format_args!("{level:>12} {}", printable(message)));
+            for line in message.split('\n') {
+                shell.say(format_args!("{level:>12} {}", printable(line)));
+            }
         }
         GuestEvent::Progress { progress, total, message } => {
             let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
             let message = message.as_deref().unwrap_or_default();
-            shell.status("Progress", format_args!("{progress}{total} {}", printable(message)));
+            shell.status("Progress", format_args!("{progress}{total} {}", quoted(message)));
         }
         GuestEvent::ListChanged(_) => {}
     }

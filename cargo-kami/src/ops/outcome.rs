@@ -11,7 +11,7 @@ use kami_core::mcp;
 use kami_core::resolve::VerifiedTool;
 
 use crate::exit::Exit;
-use crate::shell::{Shell, one_line, printable};
+use crate::shell::{Shell, one_line, printable, quoted};
 use crate::summary;
 
 /// The flags by which a person chooses how a result is shown.
@@ -91,7 +91,7 @@ pub fn explain(name: &str, tool: &VerifiedTool, report: &CallReport, shell: &She
 }
 
 fn show_failure(tool: &str, error: &CallError, shell: &Shell) {
-    shell.mistake(format_args!("`{tool}`: {}", printable(&error.for_model())));
+    shell.mistake(format_args!("`{tool}`: {}", quoted(&error.for_model())));
     match error {
         CallError::Panicked { message, location } => {
             shell.note(format_args!(

@@ -1,6 +1,9 @@
 //! What guests say besides their answer.
 
+use std::process::Command;
+
 use kami_core::call::{GuestEvent, Level};
+use kami_tests::guests::program;
 use kami_tests::lab::{Lab, id};
 use kami_tests::server::{Server, text};
 use serde_json::{Value, json};
@@ -136,4 +139,24 @@ fn nothing_that_a_guest_says_passes_for_a_line_of_the_server_s_log() {
     }
     let records = lab.cargo_kami(&["log"]).stdout;
     assert_eq!(records.lines().count(), 3, "{records}");
+}
+
+#[test]
+fn what_a_tool_says_at_a_terminal_is_marked_as_its_own() {
+    let lab = Lab::with_neighbour();
+    install_for_limits(&lab);
+    let forged = ["error: the store is damaged", "help: run `rm -r ~`", "    Finished `it`"];
+    let words = format!("no\n{}\u{1b}[1A\r", forged.join("\n"));
+    let mut call = Command::new(program());
+    call.args(["call", &id("limited/refuse"), "--input", &json!({"words": words}).to_string()]);
+    let ran = call.arg("--data-dir").arg(lab.data().path()).output().expect("the program starts");
+    let told = String::from_utf8(ran.stderr).expect("the program speaks UTF-8");
+    // As a log line, as progress, on stderr and as the reason.
+    for words in forged {
+        assert_eq!(told.matches(words).count(), 4, "{told}");
+        assert!(!told.lines().any(|line| line.starts_with(words)), "{told}");
+    }
+    let ours = |line: &&str| ["error:", "    Finished"].iter().any(|own| line.starts_with(own));
+    assert_eq!(told.lines().filter(ours).count(), 2, "{told}");
+    assert!(!told.contains(['\u{1b}', '\r']), "{told}");
 }

@@ -127,6 +127,45 @@ fn same_bytes(at: u32, length: u32) -> String {
 }
 
 #[test]
+fn hints_about_a_result_count_as_much_as_the_result() {
+    let hints = |length: usize| {
+        let roles = format!(
+            "(i32.store8 offset=80 (local.get 0) (i32.const 1))
+            (i32.store offset=88 (local.get 0) (i32.const 200000))
+            (i32.store offset=92 (local.get 0) (i32.const {length}))"
+        );
+        let modified = format!(
+            "(i32.store8 offset=80 (local.get 0) (i32.const 1))
+            (i32.store8 offset=112 (local.get 0) (i32.const 1))
+            (i32.store offset=116 (local.get 0) (i32.const 200000))
+            (i32.store offset=120 (local.get 0) (i32.const {length}))"
+        );
+        [roles, modified].map(|body| format!("(local.set 0 (i32.const 65536)) {body}"))
+    };
+    let [few, short] = hints(2_000);
+    let [many, long] = hints(100_000);
+    let too_large = "the tool's result is larger than its limit of 64 KiB [KAMI-SIZE]";
+    let lab = Lab::with_neighbour();
+    let limits = limits(16, UNHURRIED).with(Limit::Output, 64).expect("the limit is possible");
+    let requests = Capabilities { limits, ..Capabilities::default() };
+    let cases = [
+        ("few", few, ""),
+        ("short", short, ""),
+        ("many", many, too_large),
+        ("long", long, too_large),
+    ];
+    for (name, body, _) in &cases {
+        let raw = Raw { pages: 6, body, reply: &[0, 65_536, 1, 0, 0, 0], ..Raw::default() };
+        lab.install(&single(&raw.component(), name, &requests));
+    }
+    let resolver = lab.resolver(&[]);
+    for (name, _, told) in &cases {
+        let called = beside_neighbour(&resolver, vec![(&format!("{name}/{name}"), json!({}))]);
+        assert_eq!(called[0].text(), *told, "{name}: {:?}", called[0].report.stats);
+    }
+}
+
+#[test]
 fn nothing_is_read_more_often_than_it_weighs() {
     let reply = [0, 65_536, 1_000, 0, 0, 0];
     let text = |length: u32| same_bytes(8, length);
@@ -134,7 +173,7 @@ fn nothing_is_read_more_often_than_it_weighs() {
     let cases = [
         ("few-texts", text(100), ""),
         ("many-texts", text(60_000), "result is larger than its limit of 1024 KiB [KAMI-SIZE]"),
-        ("few-roles", roles(100), ""),
+        ("few-roles", roles(10), ""),
         ("many-roles", roles(60_000), "result is larger than its limit of 1024 KiB [KAMI-SIZE]"),
     ];
     let lab = Lab::with_neighbour();

@@ -196,7 +196,7 @@ pub fn install_for_limits(lab: &Lab) {
     }
     let tools = [
         "allocate", "babble", "chatter", "complain", "connect", "count", "exit", "flood", "forge",
-        "panic", "probe", "ramble", "read", "recurse", "scribble",
+        "panic", "probe", "ramble", "read", "recurse", "refuse", "scribble",
     ];
     lab.install(&hostile("limited", &tools, &only(limits(64, UNHURRIED))));
     lab.install(&hostile("twin", &["scribble"], &only(limits(64, UNHURRIED))));

@@ -47,3 +47,12 @@ fn babble(times: u32) {
         kami_guest::progress(odd, None, None);
     }
 }
+
+/// Refuses in these words.
+#[kami_tool]
+fn refuse(words: String) -> Result<(), String> {
+    kami_guest::log::error(&words);
+    kami_guest::progress(1.0, None, Some(&words));
+    eprintln!("{words}");
+    Err(words)
+}
