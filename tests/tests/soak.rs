@@ -1,5 +1,5 @@
-//! A short soak: thousands of calls leave nothing behind. A million of them are a matter of minutes,
-//! and of `cargo run -p kami-tests --bin soak`.
+//! A short soak: thousands of calls leave nothing behind. A million of them take half an hour or
+//! more: `cargo run -p kami-tests --bin soak`.
 
 use kami_tests::soak::{Plan, run};
 

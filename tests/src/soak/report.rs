@@ -47,6 +47,10 @@ impl Report {
     }
 
     /// How many KiB of resident memory the server may gain: a twentieth, or [`LEAST_MARGIN`].
+    ///
+    /// With all places filled, a gigabyte is resident, nearly all of it the engine's places. What
+    /// the allocator holds free in its arenas, and what of the images of memories is mapped just
+    /// then, wavers by some 40 MiB.
     pub fn margin(&self) -> u64 {
         (self.warm.resident / 20).max(LEAST_MARGIN)
     }
