@@ -152,6 +152,15 @@ impl Recorded {
 }
 
 impl Notes {
+    /// Takes back what was permitted by its name and led nowhere.
+    fn forget(&mut self, access: &NetAccess<'_>) {
+        let endpoint = access.endpoint().to_string();
+        match access.method_and_path() {
+            Some((_, path)) => drop(self.requests.remove(&(endpoint, path.to_owned()))),
+            None => drop(self.others.remove(&endpoint)),
+        }
+    }
+
     /// The network as entries of a manifest, few enough to be read.
     fn entries(&self) -> Vec<NetPattern> {
         // By host and methods, so that paths with something in common stand together.
@@ -219,9 +228,12 @@ impl Recorder for Recorded {
     fn address(&self, access: &NetAccess<'_>, address: IpAddr) -> bool {
         let thing = format!("{access}, which is {address}");
         let permitted = self.has_room() && self.decide(thing, true);
+        let mut notes = self.notes();
         if permitted {
             let bits = if address.is_ipv4() { 32 } else { 128 };
-            self.notes().others.insert(format!("{address}/{bits}"));
+            notes.others.insert(format!("{address}/{bits}"));
+        } else {
+            notes.forget(access);
         }
         permitted
     }

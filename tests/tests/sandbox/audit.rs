@@ -13,6 +13,7 @@ use kami_core::grants::{Capabilities, SecretName, SecretRequest};
 use kami_tests::guests::program;
 use kami_tests::lab::{Lab, hostile, id, limits};
 use kami_tests::server::{PATIENCE, Server, text};
+use kami_tests::web::Web;
 use serde_json::{Value, json};
 
 use super::scene::{UNHURRIED, install_for_limits};
@@ -314,13 +315,22 @@ fn who_follows_the_log_hears_of_what_happens_until_nobody_listens() {
 #[test]
 fn a_call_that_is_cancelled_is_in_the_log() {
     let lab = Lab::with_neighbour();
-    let patient = Capabilities { limits: limits(16, UNHURRIED), ..Capabilities::default() };
+    let web = Web::start();
+    let patient = Capabilities {
+        net: vec![web.address().parse().unwrap()],
+        limits: limits(16, UNHURRIED),
+        ..Capabilities::default()
+    };
     lab.install(&hostile("patient", &["try_and_wait"], &patient));
     let mut server = Server::start(lab.data());
-    let arguments = json!({"address": "192.0.2.1:80", "millis": UNHURRIED / 2});
+    let arguments =
+        json!({"address": "192.0.2.1:80", "then": web.address(), "millis": UNHURRIED / 2});
     let request = server.begin(&id("patient/try_and_wait"), &arguments);
-    // What is cancelled before it begins is not called at all.
-    server.call("add", &json!({"a": 1, "b": 2}));
+    let deadline = Instant::now() + PATIENCE;
+    while web.visits() == 0 {
+        assert!(Instant::now() < deadline, "the call does not begin");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     server.cancel(request);
     server.call("add", &json!({"a": 1, "b": 2}));
     server.finish();

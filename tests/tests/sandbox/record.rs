@@ -47,12 +47,12 @@ fn what_a_tool_needs_is_found_by_calling_it_and_suffices() {
     let url = format!("{}/ok", web.origin());
     let calls = lab.path("calls.jsonl");
     let line = |method: &str| json!({"method": method, "url": url, "header": null}).to_string();
-    fs::write(&calls, format!("{}\n\n{}\n", line("GET"), line("HEAD"))).unwrap();
+    fs::write(&calls, format!("{}\n\n{}\n", line("GET"), line("POST"))).unwrap();
     let printed = record("request", &["--inputs", calls.to_str().unwrap()]);
     assert_eq!(
         printed,
         format!(
-            " [package.metadata.kami.security]\n+net-allow-list = [\"GET,HEAD {url}\"]\n \
+            " [package.metadata.kami.security]\n+net-allow-list = [\"GET,POST {url}\"]\n \
              max-execution-ms = {UNHURRIED}\n max-cpu-ms = {UNHURRIED}\n"
         )
     );
@@ -84,7 +84,7 @@ fn what_a_tool_needs_is_found_by_calling_it_and_suffices() {
     };
     let ok = |method: &str| json!({"method": method, "url": url, "header": null});
     call("needing/request", ok("GET")).gives("200 fine").denies(&[]);
-    assert_eq!(call("needing/request", ok("POST")).report.denials.len(), 1);
+    assert_eq!(call("needing/request", ok("DELETE")).report.denials.len(), 1);
     let change = json!({"how": "write", "path": "/work/b", "other": null});
     call("writing/change", change).gives("changed").denies(&[]);
 }

@@ -14,12 +14,14 @@ fn connect(address: String) -> Result<String, std::io::Error> {
     Ok(format!("connected to {}", stream.peer_addr()?))
 }
 
-/// Tries to connect by TCP, and then keeps everybody waiting.
+/// Tries to connect by TCP, tells another address that it did, and then keeps everybody waiting.
 #[kami_tool]
-fn try_and_wait(address: String, millis: u64) {
+fn try_and_wait(address: String, then: String, millis: u64) -> Result<(), std::io::Error> {
     // It is the attempt that counts.
     let _ = TcpStream::connect(address);
+    TcpStream::connect(then)?;
     std::thread::sleep(Duration::from_millis(millis));
+    Ok(())
 }
 
 /// Looks up a name, and then connects to an address of its own choice.
