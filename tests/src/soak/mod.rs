@@ -37,6 +37,10 @@ const MORE_REST: Duration = Duration::from_secs(30);
 /// How many calls begin before one is cancelled, at most: some run by then, others do not yet.
 const CANCELLED_WITHIN: u64 = 8;
 
+/// How many guests connect at once: the system keeps 128 connections for a server that is slow to
+/// take them. It divides the number of places.
+const AT_THE_DOOR: u32 = 64;
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -101,8 +105,9 @@ pub fn run(plan: &Plan, watch: &mut dyn FnMut(u64, &Vitals)) -> Result<Report, F
 /// One soak under way.
 struct Soak<'a> {
     plan: &'a Plan,
-    world: World,
+    /// It ends before its data directory does, as fields are dropped in this order.
     server: Server,
+    world: World,
     dice: Dice,
     /// The calls that are to be answered.
     waiting: HashMap<u64, (&'static Kind, Expect)>,
@@ -194,18 +199,23 @@ impl<'a> Soak<'a> {
         let url = format!("{}/never", self.world.web.origin());
         let quiet = self.look()?;
         for (package, _) in CROWDS {
-            let before = self.world.web.visits();
             let tool = id(&format!("{package}/linger"));
-            let all: Vec<u64> = (0..DEFAULT_CONCURRENCY)
-                .map(|_| self.server.begin(&tool, &json!({"url": url})))
-                .collect();
             let patience = Instant::now() + PATIENCE;
-            while self.world.web.visits() < before + all.len() {
-                if Instant::now() > patience {
-                    let there = self.world.web.visits() - before;
-                    return Err(Failure(format!("only {there} guests run at once")));
+            let mut all: Vec<u64> = Vec::new();
+            let before = self.world.web.visits();
+            while all.len() < DEFAULT_CONCURRENCY as usize {
+                let url = json!({"url": url});
+                all.extend((0..AT_THE_DOOR).map(|_| self.server.begin(&tool, &url)));
+                while self.world.web.visits() < before + all.len() {
+                    if Instant::now() > patience {
+                        let there = self.world.web.visits() - before;
+                        let waiting = all.len();
+                        return Err(Failure(format!(
+                            "{there} of {waiting} guests of `{package}` run at once"
+                        )));
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
                 }
-                std::thread::sleep(Duration::from_millis(5));
             }
             self.busiest = most(self.busiest, self.look()?);
             all.iter().for_each(|request| self.server.cancel(*request));
