@@ -50,6 +50,7 @@ fn plan(page: &str) -> (Vec<u8>, Then) {
     let chunked = |body: &[u8]| [CHUNKED, body].concat();
     match page {
         // Slow ones.
+        "deaf" => (Vec::new(), Then::Hold),
         "slow-status" => (b"HTTP/1.1 200 O".to_vec(), Then::Drip(b"O")),
         "slow-head" => (b"HTTP/1.1 200 OK\r\nx-slow: ".to_vec(), Then::Drip(b"x")),
         "half-head" => (b"HTTP/1.1 200 OK\r\nx-half: a\r\n".to_vec(), Then::Hold),

@@ -113,15 +113,14 @@ impl Effective {
     ) -> Result<(), Denial> {
         let listed = |patterns: &[NetPattern]| patterns.iter().any(&matches);
         let cut_off = || !self.ceilings.iter().all(|c| c.net.as_deref().is_none_or(listed));
-        let requested = match self.recorder.as_deref().filter(|_| !cut_off()) {
-            Some(recorder) if asked(recorder) => return Ok(()),
-            Some(_) => false,
-            None => listed(&self.requested.net),
+        let (requested, granted) = match self.recorder.as_deref() {
+            None => (listed(&self.requested.net), listed(&self.granted.net)),
+            Some(recorder) => (cut_off() || asked(recorder), true),
         };
         if !requested {
             let line = format!("net-allow-list = [\"{entry}\"]");
             Err(Denial::new(thing, DenialRule::NotRequested, line))
-        } else if !listed(&self.granted.net) {
+        } else if !granted {
             let line = format!("--allow net={entry}");
             Err(Denial::new(thing, DenialRule::NotGranted, line))
         } else if cut_off() {

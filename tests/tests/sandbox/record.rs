@@ -60,7 +60,7 @@ fn what_a_tool_needs_is_found_by_calling_it_and_suffices() {
     assert_eq!((&needed.env, needed.fs), (&Default::default(), Default::default()));
     lab.install(&hostile("needing", &["request"], &needed));
 
-    let change = json!({"how": "write", "path": "/work/a", "other": null}).to_string();
+    let change = json!({"how": "Write", "path": "/work/a", "other": null}).to_string();
     let printed = record("change", &["--mount", &mount, "--input", &change]);
     let mut needed = requests(&printed);
     assert!(needed.net.is_empty(), "{printed}");
@@ -85,7 +85,7 @@ fn what_a_tool_needs_is_found_by_calling_it_and_suffices() {
     let ok = |method: &str| json!({"method": method, "url": url, "header": null});
     call("needing/request", ok("GET")).gives("200 fine").denies(&[]);
     assert_eq!(call("needing/request", ok("DELETE")).report.denials.len(), 1);
-    let change = json!({"how": "write", "path": "/work/b", "other": null});
+    let change = json!({"how": "Write", "path": "/work/b", "other": null});
     call("writing/change", change).gives("changed").denies(&[]);
 }
 
