@@ -152,7 +152,7 @@ pub(super) const ALL: &[Kind] = &[
         call("files/fill", arguments, Expect::Says(", then ".to_owned()))
     }),
     kind("hoard of files", 2, |_, _| {
-        call("files/hoard", json!({"path": "/docs/page.txt"}), Expect::Code("KAMI-TRAP"))
+        call("files/hoard", json!({"path": "/docs/page.txt"}), Expect::Code("KAMI-HANDLES"))
     }),
     kind("kept file", 5, |dice, _| {
         let name = format!("file{}", dice.below(8));
@@ -212,7 +212,7 @@ pub(super) const ALL: &[Kind] = &[
         call("web/get", json!({"url": url}), Expect::Fails("more than 1048576 bytes"))
     }),
     kind("endless headers", 1, |_, world| {
-        let url = format!("{}/headers", world.web.origin());
+        let url = format!("{}/rude/endless-headers", world.web.origin());
         call("web/get", json!({"url": url}), Expect::Fails("failed: "))
     }),
     // What nobody waits for.
