@@ -175,12 +175,15 @@ pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
         None => Some((authority, None)),
         Some(colon) => {
             let (host, port) = authority.split_at(bracket + colon);
-            let digits = &port[1..];
-            let valid = digits.chars().all(|c| c.is_ascii_digit());
-            let port = digits.parse().ok().filter(|port| valid && *port != 0)?;
-            Some((host, Some(port)))
+            Some((host, Some(parse_port(&port[1..])?)))
         }
     }
+}
+
+/// Reads a port: digits only, and not 0.
+pub(super) fn parse_port(digits: &str) -> Option<u16> {
+    let valid = digits.chars().all(|c| c.is_ascii_digit());
+    digits.parse().ok().filter(|port| valid && *port != 0)
 }
 
 #[cfg(test)]

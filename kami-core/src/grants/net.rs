@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::address::AddressRange;
-use super::endpoint::{Endpoint, Host, Scheme, split_port};
+use super::endpoint::{Endpoint, Host, Scheme, parse_port, split_port};
 use super::path::{PathPattern, PlainPath};
 
 /// The most methods that one entry lists: there are nine in use.
@@ -303,11 +303,14 @@ fn parse_methods(text: &str) -> Result<Vec<String>, NetPatternError> {
 fn parse_range(text: &str) -> Result<Option<(AddressRange, Option<u16>)>, NetPatternError> {
     let Some((address, rest)) = text.split_once('/') else { return Ok(None) };
     let Some(Host::Address(address)) = Host::parse(address) else { return Ok(None) };
-    let bits = rest.split(':').next().unwrap_or_default();
+    let (bits, port) = match rest.split_once(':') {
+        Some((bits, port)) => (bits, Some(port)),
+        None => (rest, None),
+    };
     if bits.is_empty() || !bits.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(None);
     }
-    let (_, port) = split_port(rest).ok_or(NetPatternError::Port)?;
+    let port = port.map(|port| parse_port(port).ok_or(NetPatternError::Port)).transpose()?;
     let bits = bits.parse().map_err(|_| NetPatternError::Range)?;
     let range = AddressRange::new(address, bits).ok_or(NetPatternError::Range)?;
     Ok(Some((range, port)))
@@ -505,6 +508,8 @@ mod tests {
             ("10.0.0.0/33", Error::Range),
             ("10.0.0.1/8", Error::Range),
             ("10.0.0.0/8:0", Error::Port),
+            ("10.0.0.0/8:1]:80", Error::Port),
+            ("10.0.0.0/8:41]", Error::Port),
             ("tcp://x.org", Error::Socket),
             ("tcp://x.org:1/a", Error::Socket),
             ("GET tcp://x.org:1", Error::Socket),
