@@ -131,7 +131,8 @@ fn the_tables_of_the_operators_guide_are_those_of_the_help() {
 /// Each promise names the tests that show it.
 #[test]
 fn the_tests_that_security_md_names_exist() {
-    let folders = ["kami-core/src", "cargo-kami/src", "tests/src", "tests/tests"];
+    let folders =
+        ["kami-core/src", "cargo-kami/src", "tests/src", "tests/oracles/src", "tests/tests"];
     let source: String = folders.iter().flat_map(|folder| sources(&root().join(folder))).collect();
     let page = fs::read_to_string(root().join("SECURITY.md")).unwrap();
     let promises = page.lines().filter(|line| line.matches(" | ").count() == 2);
