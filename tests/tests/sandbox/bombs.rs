@@ -98,6 +98,19 @@ fn what_no_honest_component_has_is_refused_before_it_is_compiled() {
 }
 
 #[test]
+fn globals_and_lifted_functions_are_counted_before_they_are_read() {
+    let lab = Lab::new();
+    let cases = [
+        ("globals", module(&[items(6, u32::MAX as usize, &[0], 1)]), "globals, and 100000"),
+        ("canonical", items(8, u32::MAX as usize, &[0], 1), "lifted and lowered functions"),
+    ];
+    for (name, bomb, told) in cases {
+        let file = write(&lab.path(name).with_extension("wasm"), &planted(&fine(), &bomb));
+        lab.cargo_kami(&["inspect", &file]).expect(13, told);
+    }
+}
+
+#[test]
 fn what_is_within_the_bounds_is_installed() {
     let lab = Lab::new();
     // Or the test above would pass whatever the bombs are.

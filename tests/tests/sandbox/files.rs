@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use kami_core::call::{CallError, CallOutcome, call};
 use kami_core::engine::{Engine, EngineOptions};
@@ -312,6 +312,33 @@ fn pipes_sockets_and_devices_are_not_opened_whenever_they_came() {
     scene.call("files/reach", arguments).gives("DescriptorType::Unknown");
     fs::remove_file(pipe).expect("it is there");
     fs::remove_file(socket).expect("it is there");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_at_the_other_end_of_a_pipe_notices_a_guest() {
+    let scene = Scene::new();
+    let pipe = scene.lab.path("work/pipe");
+    make_pipe(&pipe);
+    let (sender, let_go) = mpsc::channel();
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            // This waits until somebody reads.
+            let writer = fs::File::options().write(true).open(&pipe).expect("it is there");
+            sender.send(()).expect("somebody listens");
+            drop(writer);
+        });
+        for how in ["Read", "Touch"] {
+            let arguments = json!({"how": how, "directory": "/work", "path": "pipe"});
+            refuses(&scene.call("files/reach", arguments), how);
+        }
+        let noticed = let_go.recv_timeout(Duration::from_millis(100)).is_ok();
+        // To read and write never waits.
+        let reader = fs::File::options().read(true).write(true).open(&pipe);
+        assert!(!noticed, "a guest opened it");
+        let_go.recv_timeout(BOUND).expect("who reads is noticed");
+        drop(reader);
+    });
 }
 
 #[cfg(target_os = "linux")]

@@ -311,6 +311,65 @@ fn bulk_work_burns_fuel_by_the_byte() {
 }
 
 #[test]
+fn no_reply_has_more_pieces_or_more_structure_than_it_may() {
+    // Empty texts, as memory is zero there; and structure that nobody is to read.
+    let pieces = |count: u32| [0, 64 << 10, count, 0, 0, 0];
+    let structure = [0, 0, 0, 1, TEXT, (1 << 20) + 1];
+    let (fits, many, large) = (pieces(1000), pieces(1001), structure);
+    let lab = Lab::with_neighbour();
+    let cases = [
+        ("fits", &fits, ""),
+        (
+            "many",
+            &many,
+            "the tool gave a reply that is not valid: it has more than 1000 pieces of content \
+             [KAMI-REPLY]",
+        ),
+        ("large", &large, "the tool's result is larger than its limit of 1024 KiB [KAMI-SIZE]"),
+    ];
+    let requests = Capabilities { limits: limits(16, UNHURRIED), ..Capabilities::default() };
+    for (name, reply, _) in cases {
+        let raw = Raw { pages: 40, reply, ..Raw::default() };
+        lab.install(&single(&raw.component(), name, &requests));
+    }
+    let resolver = lab.resolver(&[]);
+    for (name, _, expected) in cases {
+        let called = beside_neighbour(&resolver, vec![(&format!("{name}/{name}"), json!({}))]);
+        assert_eq!(called[0].text(), expected, "{name}: {called:?}");
+    }
+}
+
+/// Has a component describe itself: the names of its tools, or why not.
+fn described(raw: &Raw<'_>) -> Result<Vec<String>, String> {
+    let engine = Engine::new(EngineOptions::default()).expect("the engine starts");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("there is a runtime");
+    let described = runtime.block_on(describe(&engine, &raw.component()));
+    let described = described.map_err(|error| {
+        let causes =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    });
+    described.map(|tools| tools.iter().map(|tool| tool.name.to_string()).collect())
+}
+
+#[test]
+fn no_description_is_larger_or_takes_longer_than_it_may() {
+    let tools = r#"{"tools": [{"name": "t", "inputSchema": {"type": "object"}}]}"#;
+    let large = " ".repeat((4 << 20) + 1 - tools.len()) + tools;
+    for (raw, expected) in [
+        (Raw { pages: 80, description: &large, ..Raw::default() }, "and 4194304 is the most"),
+        (Raw { start: "(loop (br 0))", ..Raw::default() }, "longer than its limit of 5000 ms"),
+    ] {
+        let refused = described(&raw).expect_err(expected);
+        assert!(refused.contains(expected), "`{expected}` is missing in `{refused}`");
+    }
+    let fits = &large[1..];
+    let told = described(&Raw { pages: 80, description: fits, ..Raw::default() });
+    assert_eq!(told, Ok(vec!["t".to_owned()]));
+}
+
+#[test]
 fn no_description_harms_the_host() {
     let engine = Engine::new(EngineOptions::default()).expect("the engine starts");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -75,6 +75,11 @@ fn betray(how: String) -> Result<String, String> {
     println!("{secret}");
     match how.as_str() {
         "panic" => panic!("it is {secret}"),
+        "log" => {
+            kami_guest::log::error(&secret);
+            kami_guest::progress(0.5, None, Some(&secret));
+            Ok("it is told".to_owned())
+        }
         "error" => Err(format!("it is {secret}")),
         _ => Ok(format!("it is {secret}")),
     }
