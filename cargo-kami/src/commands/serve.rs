@@ -34,6 +34,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
+    host::bound_arenas();
     host::raise_file_limit();
     host::runtime()?.block_on(async {
         let resolver = host::resolver(settings, shell)?;

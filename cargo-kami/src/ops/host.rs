@@ -91,6 +91,23 @@ pub fn raise_file_limit() {
     }
 }
 
+/// Has the C library's allocator keep what is freed where all threads find it.
+///
+/// glibc gives threads that meet in the allocator an arena each, up to eight for each core, and what
+/// is freed in one serves no other: over a million calls that is a tenth of a busy server's memory.
+/// Call it before there are other threads.
+pub fn bound_arenas() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        const ARENAS: libc::c_int = 2;
+        // SAFETY: it sets a number that the allocator reads when a thread asks for an arena.
+        let taken = unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
+        if taken == 0 {
+            tracing::warn!("the allocator does not take a bound on its arenas");
+        }
+    }
+}
+
 /// This process's environment, from which grants pick; what is not Unicode is no guest's matter, and
 /// what opens the secrets is nobody's.
 pub fn environment() -> std::collections::BTreeMap<String, String> {

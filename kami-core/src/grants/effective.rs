@@ -372,6 +372,23 @@ mod tests {
     }
 
     #[test]
+    fn the_lowest_limit_of_all_sides_holds() {
+        let limits = |memory, fuel| {
+            let limits = Limits::default().with(Limit::Memory, memory).unwrap();
+            limits.with(Limit::Fuel, fuel).unwrap()
+        };
+        let requested = Capabilities { limits: limits(8, 30), ..Capabilities::default() };
+        let granted = Grant { limits: limits(4, 50).into(), ..Grant::default() };
+        let ceiling = Ceiling { limits: limits(6, 20).into(), ..Ceiling::default() };
+        let held = |ceilings| {
+            let limits = Effective::new(requested.clone(), granted.clone(), ceilings).limits();
+            (limits.get(Limit::Memory).unwrap(), limits.get(Limit::Fuel).unwrap())
+        };
+        assert_eq!(held(Vec::new()), (4, 30));
+        assert_eq!(held(vec![ceiling]), (4, 20));
+    }
+
+    #[test]
     fn secrets_need_a_request_a_grant_and_no_ceiling_against_it() {
         let name: SecretName = "TOKEN".parse().unwrap();
         let mut requested = Capabilities::default();

@@ -158,3 +158,16 @@ async fn survive(
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rmcp::model::ErrorCode;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_too() {
+        assert!(survive(async { Ok(ServerResult::empty(())) }).await.is_ok());
+        let answered = survive(async { panic!("a mistake") }).await;
+        assert_eq!(answered.unwrap_err().code, ErrorCode::INTERNAL_ERROR);
+    }
+}

@@ -1062,6 +1062,26 @@ mod tests {
         assert!(budget.spend(1).is_err());
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_state_of_the_system_is_not_opened_by_way_of_a_directory_around_it() {
+        let root = fs::File::open("/").unwrap();
+        let open = |path: &str| {
+            let opening = Opening {
+                follow: types::PathFlags::empty(),
+                path: path.to_owned(),
+                create: types::OpenFlags::empty(),
+                flags: types::DescriptorFlags::READ,
+            };
+            step::open(&root, &opening, &budget(0, &Denials::new(Arc::new(()))))
+        };
+        assert!(matches!(open("etc"), Opened::Directory(_)));
+        assert!(matches!(open("etc/passwd"), Opened::File(_)));
+        for path in ["proc", "proc/version", "proc/self/environ", "sys/kernel"] {
+            assert!(matches!(open(path), Opened::Special), "{path}");
+        }
+    }
+
     #[test]
     fn paths_that_climb_out_are_known_by_their_looks() {
         for out in ["..", "../a", "a/../..", "/", "/a", "./..", "a//../../b", "//"] {

@@ -196,3 +196,23 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.allow_shadowing(false);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grants::{Capabilities, Grant};
+
+    #[test]
+    fn a_name_leads_to_a_special_address_only_at_the_ports_of_its_range() {
+        let net = vec!["db.example.com".parse().unwrap(), "10.0.0.0/8:443".parse().unwrap()];
+        let requested = Capabilities { net, ..Capabilities::default() };
+        let grant = Grant::all(&requested);
+        let effective = Arc::new(Effective::new(requested, grant, Vec::new()));
+        let gate = SocketGate::new(effective, Denials::new(Arc::new(())), Names::new(None));
+        let found: IpAddr = "10.0.0.1".parse().unwrap();
+        assert_eq!(gate.pin("db.example.com", vec![found]), [found]);
+        let connects = |port| gate.permits(SocketAddr::new(found, port), SocketAddrUse::TcpConnect);
+        assert!(connects(443));
+        assert!(!connects(5432));
+    }
+}

@@ -366,6 +366,10 @@ mod tests {
             assert!(open(&file[..end], &key).is_err(), "{end} bytes");
         }
         assert!(open(&[&file[..], b"\0"].concat(), &key).is_err());
+        // Nor one that means the same where it can be read.
+        let brace = file.iter().position(|byte| *byte == b'{').unwrap() + 1;
+        let spaced = [&file[..brace], b" ", &file[brace..]].concat();
+        assert_eq!(open(&spaced, &key), Err(OpenError::Key));
     }
 
     #[test]
