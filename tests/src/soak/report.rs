@@ -46,13 +46,13 @@ impl Report {
         self.outcomes.values().sum()
     }
 
-    /// How many KiB of resident memory the server may gain: a twentieth, or [`LEAST_MARGIN`].
+    /// How many KiB of resident memory the server may gain: a tenth, or [`LEAST_MARGIN`].
     ///
     /// With all places filled, a gigabyte is resident, nearly all of it the engine's places. What
     /// the allocator holds free in its arenas, and what of the images of memories is mapped just
-    /// then, wavers by some 40 MiB.
+    /// then, wavers by some 60 MiB from one look to the next.
     pub fn margin(&self) -> u64 {
-        (self.warm.resident / 20).max(LEAST_MARGIN)
+        (self.warm.resident / 10).max(LEAST_MARGIN)
     }
 
     /// How many KiB the line through the second half of the samples gains from its one end to the
