@@ -40,7 +40,7 @@ pub struct Witness {
     arguments: Option<String>,
     /// Finds the secrets that the tool may use, once that is known.
     scrubber: Option<Scrubber>,
-    /// What was denied so far, in case that nobody reports it.
+    /// What was denied so far.
     denied: Arc<Mutex<Vec<DenialRecord>>>,
 }
 
@@ -103,8 +103,8 @@ impl Witness {
         self.scrubber = Some(tool.sandbox().scrubber().clone());
     }
 
-    /// Passes on what happens to a guest, and keeps what is denied to it. Of a call that is cancelled
-    /// nobody hears it otherwise.
+    /// Passes on what happens to a guest, and keeps what is denied to it for the record. Give the call
+    /// the sink that this gives: a call that is cancelled reports nothing.
     pub fn watch(&self, events: Arc<dyn EventSink>) -> Arc<dyn EventSink> {
         if self.place.is_none() {
             return events;

@@ -21,8 +21,8 @@ const CLIENT: &str = "cargo kami run";
 
 /// Run a tool from a file once, without installing it
 ///
-/// The same signature check, the same question and the same sandbox as for an installed tool;
-/// nothing is remembered.
+/// The same signature check, the same question and the same sandbox as for an installed tool. No
+/// answer is remembered; that the call was made is in the audit log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
