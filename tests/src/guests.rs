@@ -10,7 +10,7 @@ use kami_core::component::Artifact;
 use serde_json::Value;
 
 /// The packages under `tests/programs`, and the example that the benchmarks call.
-const PROGRAMS: [&str; 4] = ["hello", "hostile", "legacy", "neighbour"];
+const PROGRAMS: [&str; 5] = ["hello", "hostile", "legacy", "neighbour", "workload"];
 
 /// The root of this checkout.
 pub fn root() -> &'static Path {
@@ -21,20 +21,31 @@ pub fn root() -> &'static Path {
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-    PROGRAM.get_or_init(|| {
-        let mut build = cargo();
-        build.args(["build", "--quiet", "--package", "cargo-kami", "--bin", "cargo-kami"]);
-        build.args(["--message-format", "json-render-diagnostics"]).current_dir(root());
-        let output = succeed(&mut build);
-        Message::parse_stream(&output.stdout[..])
-            .filter_map(|message| match message {
-                Ok(Message::CompilerArtifact(artifact)) => artifact.executable,
-                _ => None,
-            })
-            .map(PathBuf::from)
-            .find(|path| path.file_stem().is_some_and(|stem| stem == "cargo-kami"))
-            .expect("cargo says where the program is")
-    })
+    PROGRAM.get_or_init(|| executable("cargo-kami", "cargo-kami"))
+}
+
+/// The native server that the measurements compare with.
+pub fn native_peer() -> &'static Path {
+    static PEER: OnceLock<PathBuf> = OnceLock::new();
+
+    PEER.get_or_init(|| executable("kami-tests", "native-peer"))
+}
+
+/// Builds a program of this workspace, optimised if whoever asks is.
+fn executable(package: &str, name: &str) -> PathBuf {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--package", package, "--bin", name]);
+    build.args(["--message-format", "json-render-diagnostics"]).current_dir(root());
+    build.args((!cfg!(debug_assertions)).then_some("--release"));
+    let output = succeed(&mut build);
+    Message::parse_stream(&output.stdout[..])
+        .filter_map(|message| match message {
+            Ok(Message::CompilerArtifact(artifact)) => artifact.executable,
+            _ => None,
+        })
+        .map(PathBuf::from)
+        .find(|path| path.file_stem().is_some_and(|stem| stem == name))
+        .expect("cargo says where the program is")
 }
 
 /// The artifact of the guest package `name`, not signed.

@@ -128,12 +128,25 @@ impl Lab {
 
     /// Signs a package, and installs it with a grant.
     pub fn install_with(&self, artifact: &Artifact, grant: &Grant) -> Installed {
+        self.install_in(&mut self.registry(), artifact, grant)
+    }
+
+    /// Signs any number of packages, and installs each with everything that it asks for.
+    pub fn install_all(&self, artifacts: impl IntoIterator<Item = Artifact>) {
+        let mut registry = self.registry();
+        for artifact in artifacts {
+            let grant = Grant::all(&artifact.manifest().requests);
+            self.install_in(&mut registry, &artifact, &grant);
+        }
+    }
+
+    fn install_in(&self, registry: &mut Registry, artifact: &Artifact, grant: &Grant) -> Installed {
         let signed = self.sign(artifact);
         let signed =
             SignedArtifact::verify(signed, &self.trust(), Unsigned::Refuse, SystemTime::now());
         let signed = signed.expect("the key is trusted");
         let options = InstallOptions { alias: None, source: "tests".to_owned() };
-        self.registry().install(&signed, grant, &options).expect("it can be installed")
+        registry.install(&signed, grant, &options).expect("it can be installed")
     }
 
     /// Signs a package and writes it to a file, as a maker hands it out.

@@ -1,9 +1,11 @@
 //! `cargo kami serve`: the installed tools, for agents.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use kami_core::mcp::{self, Server, ServerOptions};
+use tokio::net::TcpListener;
 
 use crate::exit::Exit;
 use crate::ops::audit::AuditFlags;
@@ -11,7 +13,7 @@ use crate::ops::{host, policy};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
-/// Serve the installed tools to agents over MCP on stdin and stdout
+/// Serve the installed tools to agents over MCP, on stdin and stdout or over HTTP
 ///
 /// This is the command to put into a client's configuration (Claude, Cursor, VS Code...). Every
 /// call runs in a fresh sandbox. Tools that are installed or removed meanwhile are announced. At
@@ -21,6 +23,7 @@ use crate::shell::Shell;
 Examples:
   cargo kami serve
   cargo kami serve --data-dir ./tools -v
+  cargo kami serve --http 127.0.0.1:3000
   claude mcp add kami -- cargo-kami serve")]
 pub struct Args {
     /// Put into the `_meta` of each result what the call took
@@ -29,6 +32,9 @@ pub struct Args {
     /// The most calls in a minute, of all tools together; a lower number in the policy holds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_calls_per_minute: Option<u64>,
+    /// Serve over HTTP at this address of this machine, on /mcp, instead of stdin and stdout
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
     #[command(flatten)]
     audit: AuditFlags,
 }
@@ -49,10 +55,22 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             ..ServerOptions::default()
         };
         let tools = resolver.catalog()?.entries().len();
-        shell.status("Serving", format_args!("{tools} tools on stdin and stdout"));
         let interrupted = interruption()?;
-        let (input, output) = mcp::stdio_pipes();
-        Server::new(resolver, options).serve_stdio(input, output, interrupted).await?;
+        let server = Server::new(resolver, options);
+        match args.http {
+            Some(address) => {
+                let listener = TcpListener::bind(address).await;
+                let listener = listener.with_context(|| format!("listening on {address}"))?;
+                let address = listener.local_addr()?;
+                shell.status("Serving", format_args!("{tools} tools on http://{address}/mcp"));
+                server.serve_http(listener, interrupted).await?;
+            }
+            None => {
+                shell.status("Serving", format_args!("{tools} tools on stdin and stdout"));
+                let (input, output) = mcp::stdio_pipes();
+                server.serve_stdio(input, output, interrupted).await?;
+            }
+        }
         log.flush().await?;
         Ok(Exit::Success)
     })

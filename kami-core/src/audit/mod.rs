@@ -67,6 +67,10 @@ pub use verify::{Verified, head, verify};
 /// a tenth of a second; at ten calls a second, one that hangs for minutes.
 const QUEUE: usize = 4096;
 
+/// How long a record waits for others to be written with. Each batch costs a sync of the disk and a
+/// new head, which is a fifth of the work of a busy server if it is done as often as it can be.
+const COMPANY: Duration = Duration::from_millis(10);
+
 /// How long the writer waits before it tries again to write what it could not.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -101,7 +105,7 @@ impl Default for AuditOptions {
 /// Whether the writer waits for the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// After each batch. A record is on disk a few milliseconds after it was made; after a power cut
+    /// After each batch. A record is on disk some ten milliseconds after it was made; after a power cut
     /// the log holds.
     #[default]
     EachBatch,
@@ -260,11 +264,32 @@ struct State {
     /// Who wants to know when all that waits now is written.
     flushes: Vec<Flush>,
     closing: bool,
-    /// The writer has nothing to do and must be woken, which takes a system call.
-    asleep: bool,
+    /// The writer must be woken, which takes a system call.
+    rest: Option<Rest>,
     /// Why the last attempt to write failed.
     failure: Option<Arc<AuditError>>,
     ended: bool,
+}
+
+/// What the writer waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Anything to do.
+    Work,
+    /// More records than the first, for a while: writing some at once costs as much as one.
+    Company,
+}
+
+impl State {
+    /// Whether the writer rests and should not any more.
+    fn wakes(&self) -> bool {
+        let pressing = self.closing || !self.flushes.is_empty() || self.entries.len() >= QUEUE / 4;
+        match self.rest {
+            None => false,
+            Some(Rest::Work) => true,
+            Some(Rest::Company) => pressing,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -283,7 +308,8 @@ impl Queue {
     fn give(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
-        if std::mem::replace(&mut state.asleep, false) {
+        if state.wakes() {
+            state.rest = None;
             drop(state);
             self.woken.notify_one();
         }
@@ -468,10 +494,9 @@ impl Writer {
             let due = failed && Instant::now() >= retry;
             let wanted = !state.flushes.is_empty() || (!failed && !state.entries.is_empty());
             if due || wanted || state.closing {
-                unwritten.append(&mut state.entries);
-                return (std::mem::take(&mut state.flushes), state.closing);
+                break;
             }
-            state.asleep = true;
+            state.rest = Some(Rest::Work);
             state = if failed {
                 let left = retry.saturating_duration_since(Instant::now());
                 let woken = self.queue.woken.wait_timeout(state, left);
@@ -479,7 +504,20 @@ impl Writer {
             } else {
                 self.queue.woken.wait(state).unwrap_or_else(PoisonError::into_inner)
             };
-            state.asleep = false;
+            state.rest = None;
         }
+        if !failed {
+            state.rest = Some(Rest::Company);
+            if !state.wakes() {
+                let woken = self
+                    .queue
+                    .woken
+                    .wait_timeout_while(state, COMPANY, |state| state.rest.is_some());
+                state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            state.rest = None;
+        }
+        unwritten.append(&mut state.entries);
+        (std::mem::take(&mut state.flushes), state.closing)
     }
 }

@@ -47,6 +47,8 @@ pub struct Effective {
     requested: Capabilities,
     granted: Grant,
     ceilings: Vec<Ceiling>,
+    /// The lowest of all sides, limit by limit.
+    limits: Limits,
     /// Decides about the network in the place of request and grant.
     recorder: Option<Arc<dyn Recorder>>,
 }
@@ -54,7 +56,9 @@ pub struct Effective {
 impl Effective {
     /// Puts a request, its answer and the policy's ceilings together.
     pub fn new(requested: Capabilities, granted: Grant, ceilings: Vec<Ceiling>) -> Self {
-        Self { requested, granted, ceilings, recorder: None }
+        let limits = requested.limits.under(&granted.limits);
+        let limits = ceilings.iter().fold(limits, |limits, c| limits.under(&c.limits));
+        Self { requested, granted, ceilings, limits, recorder: None }
     }
 
     /// Tells `recorder` what the tool does, and has it decide what else the tool may reach.
@@ -249,8 +253,7 @@ impl Effective {
 
     /// The lowest of all sides, limit by limit.
     pub fn limits(&self) -> Limits {
-        let granted = self.requested.limits.under(&self.granted.limits);
-        self.ceilings.iter().fold(granted, |limits, ceiling| limits.under(&ceiling.limits))
+        self.limits
     }
 }
 

@@ -1,4 +1,6 @@
 //! What is offered: the list of tools, calls to them, and news of changes.
+//!
+//! rmcp's service loop has all of it but the calls, which [`super::calls`] makes.
 #![expect(
     deprecated,
     reason = "logging is deprecated in 2026-07-28 and still part of every revision"
@@ -12,19 +14,21 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, DiscoverResult, ErrorData,
-    InitializeRequestParams, InitializeResult, ListToolsResult, PaginatedRequestParams,
-    ProtocolVersion, ServerCapabilities, ServerConfig, SetLevelRequestMethod,
-    SetLevelRequestParams, SubscriptionFilter,
+    CacheScope, CallToolResult, DiscoverResult, ErrorData, Implementation, InitializeRequestParams,
+    InitializeResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
+    ServerCapabilities, ServerConfig, SetLevelRequestMethod, SetLevelRequestParams,
+    SubscriptionFilter,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::ServerOptions;
-use super::events::{guest_level, relay};
+use super::calls::{Terms, ToolCall};
+use super::events::{Speaker, guest_level};
 use super::outcome;
-use super::session::server_info;
+use super::wire::Wire;
 use crate::call::{CallError, Level, call};
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
@@ -50,12 +54,16 @@ pub(super) struct Handler {
     generation: watch::Receiver<i64>,
     /// Becomes true at the end of the input.
     ended: watch::Receiver<bool>,
+    /// Who opened the legacy session, by its own word, once somebody has.
+    client: Mutex<Option<Arc<InitializeRequestParams>>>,
     /// The level of a legacy session.
     log_level: Mutex<Level>,
     /// A legacy session hears of changes already.
     announcing: AtomicBool,
     /// How often the client may call.
-    rate: Option<TokenBucket>,
+    rate: Option<Arc<TokenBucket>>,
+    /// Who answers, as `_meta` tells it.
+    server_info: Value,
 }
 
 /// Every revision of the protocol, oldest first.
@@ -67,11 +75,9 @@ fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
     context.meta.protocol_version().is_some_and(|version| !version.has_initialize())
 }
 
-/// Who calls, by its own word.
-fn client_name(context: &RequestContext<RoleServer>) -> Option<String> {
-    let session = || context.peer.peer_info().map(|peer| peer.client_info.clone());
-    let client = context.meta.client_info().or_else(session)?;
-    Some(format!("{} {}", client.name, client.version))
+/// Who answers.
+fn server_info() -> Implementation {
+    Implementation::new("kami", env!("CARGO_PKG_VERSION"))
 }
 
 impl Handler {
@@ -80,41 +86,52 @@ impl Handler {
         options: ServerOptions,
         generation: watch::Receiver<i64>,
         ended: watch::Receiver<bool>,
+        rate: Option<Arc<TokenBucket>>,
     ) -> Self {
         Self {
-            rate: options.calls_per_minute.map(TokenBucket::per_minute),
+            rate,
+            server_info: serde_json::to_value(server_info()).unwrap_or_default(),
             resolver,
             options,
             generation,
             ended,
+            client: Mutex::default(),
             log_level: Mutex::new(DEFAULT_LOG_LEVEL),
             announcing: AtomicBool::new(false),
         }
     }
 
-    /// From which level on the client wants to hear what a call logs.
-    fn log_threshold(&self, context: &RequestContext<RoleServer>) -> Option<Level> {
-        if is_stateless(context) {
-            context.meta.log_level().map(guest_level)
-        } else {
-            Some(*self.log_level.lock().unwrap_or_else(PoisonError::into_inner))
-        }
+    /// Who opened the legacy session, if somebody has.
+    pub(super) fn client(&self) -> Option<Arc<InitializeRequestParams>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn run(
+    /// From which level on the legacy session wants to hear what calls log.
+    pub(super) fn log_level(&self) -> Level {
+        *self.log_level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the server's identity to a result, as 2026-07-28 wants it on each.
+    pub(super) fn stamp(&self, meta: &mut MetaObject) {
+        meta.insert("io.modelcontextprotocol/serverInfo".to_owned(), self.server_info.clone());
+    }
+
+    /// Calls a tool, whose notifications go to `wire`.
+    pub(super) async fn call(
         &self,
-        request: CallToolRequestParams,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let witness = Witness::new(self.options.audit.as_ref(), client_name(context)).await;
+        request: ToolCall,
+        terms: Terms,
+        wire: Arc<dyn Wire>,
+    ) -> Result<CallToolResult, ErrorData> {
+        let witness = Witness::new(self.options.audit.as_ref(), terms.client).await;
         let mut witness = match witness {
             Ok(witness) => witness,
-            Err(error) => return Ok(outcome::unrecorded(&error).into()),
+            Err(error) => return Ok(outcome::unrecorded(&error)),
         };
-        if let Some(Err(retry)) = self.rate.as_ref().map(TokenBucket::take) {
+        if let Some(Err(retry)) = self.rate.as_ref().map(|rate| rate.take()) {
             let error = CallError::TooOften { retry };
             witness.refused_as(&request.name, error.code(), error.to_string());
-            return Ok(outcome::refused(&error).into());
+            return Ok(outcome::refused(&error));
         }
         let catalog = match self.resolver.catalog() {
             Ok(catalog) => catalog,
@@ -130,7 +147,7 @@ impl Handler {
                 return Err(outcome::unknown_tool(&error));
             }
         };
-        let arguments = request.arguments.unwrap_or_default();
+        let arguments = request.arguments;
         let package = &entry.package;
         let (about, digest) = (&package.manifest.package, package.digest);
         witness.saw(&entry.wire_name, about, digest, &arguments);
@@ -138,25 +155,21 @@ impl Handler {
             Ok(tool) => tool,
             Err(error) => {
                 witness.refused(&request.name, &error);
-                return Ok(outcome::refusal(entry, &error).into());
+                return Ok(outcome::refusal(entry, &error));
             }
         };
         witness.knows(&tool);
-        let (speaker, relay) = relay(
-            context.peer.clone(),
-            &entry.wire_name,
-            self.log_threshold(context),
-            context.meta.get_progress_token(),
-        );
+        let logger = entry.wire_name.clone();
+        let speaker = Speaker::new(wire, logger, terms.log_level, terms.progress);
         let events = witness.watch(Arc::new(speaker));
-        let report = relay.during(call(&tool, arguments, events)).await;
+        let report = call(&tool, arguments, events).await;
         witness.ended(&report);
         let stats = self.options.stats.then_some(report.stats);
         let mut result = outcome::reply(entry, report);
         if let Some(stats) = stats {
             outcome::attach(&mut result, &stats);
         }
-        Ok(result.into())
+        Ok(result)
     }
 }
 
@@ -185,6 +198,8 @@ impl ServerHandler for Handler {
         // What was agreed on counts, not what was asked for.
         let mut client = request;
         client.protocol_version = result.protocol_version.clone();
+        let who = Arc::new(client.clone());
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(who);
         context.peer.set_peer_info(client);
         Ok(result)
     }
@@ -234,21 +249,6 @@ impl ServerHandler for Handler {
                 result.with_ttl_ms(milliseconds(LIST_TTL)).with_cache_scope(CacheScope::Private);
         }
         Ok(result)
-    }
-
-    async fn call_tool(
-        &self,
-        request: CallToolRequestParams,
-        context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        tokio::select! {
-            biased;
-            // Nobody reads this reply: it ends the other branch, and with it the guest.
-            () = context.ct.cancelled() => {
-                Err(ErrorData::internal_error("the call was cancelled", None))
-            }
-            reply = self.run(request, &context) => reply,
-        }
     }
 
     fn accepted_subscription_filter(&self, _: &SubscriptionFilter) -> Option<SubscriptionFilter> {

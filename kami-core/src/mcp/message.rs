@@ -21,12 +21,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::calls::ToolCall;
 use crate::manifest::JsonObject;
 
 /// What to do about a line.
 pub(super) enum Fate<'a> {
     /// Hand it to the session.
     Accept(Box<ClientJsonRpcMessage>),
+    /// Call a tool.
+    Call(ToolCall),
     /// Answer with an error at once.
     Refuse(Refusal<'a>),
     /// Nothing.
@@ -134,6 +137,12 @@ impl<'a> Envelope<'a> {
         let Ok(id) = serde_json::from_str::<RequestId>(id.get()) else {
             return Fate::Refuse(Refusal::invalid(echo, "`id` must be a string or an integer"));
         };
+        if method == "tools/call" {
+            return match call(id, self.params) {
+                Ok(call) => Fate::Call(call),
+                Err(error) => Fate::Refuse(Refusal::new(echo, error)),
+            };
+        }
         match request(&method, self.params) {
             Ok(request) => Fate::Accept(Box::new(ClientJsonRpcMessage::request(request, id))),
             Err(error) => Fate::Refuse(Refusal::new(echo, error)),
@@ -156,6 +165,22 @@ fn reply(line: &[u8]) -> Fate<'_> {
     }
 }
 
+/// A call of a tool.
+fn call(id: RequestId, params: Option<&RawValue>) -> Result<ToolCall, ErrorData> {
+    let Params { mut fields, meta } = Params::parse(params)?;
+    let Some(Value::String(name)) = fields.shift_remove("name") else {
+        let message = "`name` must be the name of a tool, a string";
+        return Err(ErrorData::invalid_params(message, None));
+    };
+    let arguments = match fields.shift_remove("arguments") {
+        Some(Value::Object(arguments)) => arguments,
+        None | Some(Value::Null) => JsonObject::new(),
+        Some(_) => return Err(ErrorData::invalid_params("`arguments` must be an object", None)),
+    };
+    let meta = RequestMetaObject(MetaObject(meta.unwrap_or_default()));
+    Ok(ToolCall { id, name, arguments, meta })
+}
+
 /// The requests that are served, by method.
 fn request(method: &str, params: Option<&RawValue>) -> Result<ClientRequest, ErrorData> {
     type Reader = fn(Params) -> Result<ClientRequest, ErrorData>;
@@ -172,10 +197,6 @@ fn request(method: &str, params: Option<&RawValue>) -> Result<ClientRequest, Err
                 params.request::<ListToolsRequestMethod, _>()?;
             Ok(ListToolsRequest { method: Default::default(), params: Some(params), extensions }
                 .into())
-        },
-        "tools/call" => |params| {
-            params.check_call()?;
-            Ok(ClientRequest::CallToolRequest(params.request()?))
         },
         "subscriptions/listen" => {
             |params| Ok(ClientRequest::SubscriptionsListenRequest(params.request()?))
@@ -243,19 +264,6 @@ impl Params {
         let mut request = Request::new(decode(self.fields)?);
         request.extensions = extensions;
         Ok(request)
-    }
-
-    fn check_call(&self) -> Result<(), ErrorData> {
-        if !matches!(self.fields.get("name"), Some(Value::String(_))) {
-            return Err(ErrorData::invalid_params(
-                "`name` must be the name of a tool, a string",
-                None,
-            ));
-        }
-        match self.fields.get("arguments") {
-            None | Some(Value::Null | Value::Object(_)) => Ok(()),
-            Some(_) => Err(ErrorData::invalid_params("`arguments` must be an object", None)),
-        }
     }
 }
 

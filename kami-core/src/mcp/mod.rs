@@ -1,10 +1,10 @@
 //! The server: installed tools, offered over the Model Context Protocol.
 //!
 //! A line travels like this: `lines` cuts it out of the input, `message` reads it or refuses
-//! it, `stdio` takes note that it wants an answer, `session` decides which era of the protocol
-//! it speaks, `handler` lists tools or calls one, `outcome` turns what came of the call into a
-//! reply, `events` forwards what the tool says meanwhile, and `stdio` writes it all out in
-//! order.
+//! it, `stdio` takes note in `unanswered` that it wants an answer, `session` decides which era of
+//! the protocol it speaks, `handler` lists tools or calls one, `outcome` turns what came of the call
+//! into a reply, `events` tells what the tool says meanwhile, and `outbox` writes it all out in
+//! order. Calls of tools take a way of their own past rmcp's service loop, through `calls`.
 //!
 //! Both eras are spoken on one connection, and each request says by itself which one it means:
 //! 2026-07-28, where every request carries its protocol version in `_meta`, and 2025-11-25 back to
@@ -14,33 +14,43 @@
 //! public here. Its own handshake and its own transport are not used: the first ends the connection
 //! when a client opens with anything unexpected, the second is silent about what is not JSON.
 
+mod calls;
 mod events;
 mod handler;
+mod http;
 mod lines;
 mod message;
+mod outbox;
 mod outcome;
 mod session;
 mod stdio;
+mod unanswered;
+mod wire;
 #[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
 use crate::audit::{AuditEvent, AuditLog};
 use crate::call::CallReport;
 use crate::digest::Digest;
+use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
 use handler::Handler;
+use http::Door;
+use outbox::Outbox;
 use session::Session;
-use stdio::{Outbox, StdioTransport};
+use stdio::StdioTransport;
 
 pub use stdio::stdio_pipes;
 
@@ -96,6 +106,15 @@ pub enum ServeError {
     /// The output broke, as when the client is gone; calls were ended.
     #[error("writing a message failed")]
     Write(#[source] io::Error),
+    /// The listener has no address.
+    #[error("the listener cannot be used")]
+    Listen(#[source] io::Error),
+    /// The address can be reached from other machines, and nobody is asked who they are.
+    #[error(
+        "other machines can reach {0}, and anybody who does could call the tools: listen on \
+         127.0.0.1 or [::1]"
+    )]
+    Exposed(IpAddr),
     /// A defect in this crate.
     #[error("the server stopped unexpectedly")]
     Stopped(#[source] JoinError),
@@ -137,13 +156,10 @@ impl Server {
         let generation = watch::Sender::new(0);
         let (read_failed, mut read_error) = oneshot::channel();
 
-        let handler = Handler::new(
-            Arc::clone(&self.resolver),
-            self.options.clone(),
-            generation.subscribe(),
-            ended.subscribe(),
-        );
-        let transport = StdioTransport::new(input, outbox, ended.clone(), read_failed);
+        let handler = self.handlers(&generation, &ended)();
+        let handler = Arc::new(handler);
+        let transport =
+            StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
         let running = rmcp::service::serve_directly(Session::new(handler), transport, None);
         let stop = running.cancellation_token();
         let mut serving = std::pin::pin!(running.waiting());
@@ -177,6 +193,58 @@ impl Server {
         match read_error.try_recv() {
             Ok(error) => Err(ServeError::Read(error)),
             Err(_) => Ok(()),
+        }
+    }
+
+    /// Serves any number of clients over HTTP, on `/mcp`, until `shutdown` is ready; requests that
+    /// are being answered then get two seconds more. Dropping the future ends everything.
+    ///
+    /// # Errors
+    /// Where other machines can reach the address: anybody could call the tools.
+    ///
+    /// # Security
+    /// Clients are not trusted: whatever they send costs bounded memory and time. Requests that a
+    /// web page has sent, of this machine or by a name that leads to it, are refused.
+    pub async fn serve_http(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let address = listener.local_addr().map_err(ServeError::Listen)?.ip();
+        if !address.is_loopback() {
+            return Err(ServeError::Exposed(address));
+        }
+        let ended = watch::Sender::new(false);
+        let generation = watch::Sender::new(0);
+        let handlers = self.handlers(&generation, &ended);
+        let door = Arc::new(Door::new(handlers, generation.subscribe()));
+        let shutdown = async {
+            shutdown.await;
+            ended.send_replace(true);
+        };
+        tokio::select! {
+            () = door.serve(listener, shutdown) => Ok(()),
+            never = self.watch(&generation) => match never {},
+        }
+    }
+
+    /// Makes the handlers of connections and sessions, who share what a client may do in a minute.
+    fn handlers(
+        &self,
+        generation: &watch::Sender<i64>,
+        ended: &watch::Sender<bool>,
+    ) -> impl Fn() -> Handler + Send + Sync + 'static {
+        let (resolver, options) = (Arc::clone(&self.resolver), self.options.clone());
+        let (generation, ended) = (generation.subscribe(), ended.subscribe());
+        let rate = options.calls_per_minute.map(|most| Arc::new(TokenBucket::per_minute(most)));
+        move || {
+            Handler::new(
+                Arc::clone(&resolver),
+                options.clone(),
+                generation.clone(),
+                ended.clone(),
+                rate.clone(),
+            )
         }
     }
 

@@ -1,17 +1,20 @@
 //! The gate before the handler: which era a request speaks, and what every reply bears.
+//!
+//! Everything but calls of tools, which have a way of their own, comes through here.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use rmcp::RoleServer;
 use rmcp::model::{
-    ClientNotification, ClientRequest, ErrorData, Implementation, MetaObject, ProtocolVersion,
-    RequestMetaObject, ServerConfig, ServerResult,
+    ClientNotification, ClientRequest, ErrorData, ProtocolVersion, RequestMetaObject, ServerConfig,
+    ServerResult,
 };
 use rmcp::service::{NotificationContext, RequestContext, Service};
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::handler::{Handler, supported_versions};
@@ -24,14 +27,13 @@ const MOST_SUBSCRIPTIONS: usize = 64;
 /// rmcp keeps one era per connection once the first request has chosen it. Here each request
 /// speaks for itself, as the revision of 2026-07-28 asks of a server for both.
 pub(super) struct Session {
-    handler: Handler,
+    handler: Arc<Handler>,
     subscriptions: Semaphore,
-    server_info: Value,
 }
 
 /// How a request names the protocol that it speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Era {
+pub(super) enum Era {
     /// In its own `_meta`.
     Stateless,
     /// By the `initialize` that came before it.
@@ -39,51 +41,26 @@ enum Era {
 }
 
 impl Session {
-    pub(super) fn new(handler: Handler) -> Self {
-        let server_info =
-            serde_json::to_value(server_info()).expect("an implementation is plain JSON");
-        Self { handler, subscriptions: Semaphore::new(MOST_SUBSCRIPTIONS), server_info }
+    pub(super) fn new(handler: Arc<Handler>) -> Self {
+        Self { handler, subscriptions: Semaphore::new(MOST_SUBSCRIPTIONS) }
     }
-
-    /// Adds the server's identity to a result, as 2026-07-28 wants it on each.
-    fn stamp(&self, result: &mut ServerResult) {
-        let meta: &mut MetaObject = match result {
-            ServerResult::ListToolsResult(result) => result.meta.get_or_insert_default(),
-            ServerResult::CallToolResult(result) => result.meta.get_or_insert_default(),
-            // rmcp itself identifies the server on the others.
-            _ => return,
-        };
-        meta.insert("io.modelcontextprotocol/serverInfo".to_owned(), self.server_info.clone());
-    }
-}
-
-/// Who answers.
-pub(super) fn server_info() -> Implementation {
-    Implementation::new("kami", env!("CARGO_PKG_VERSION"))
 }
 
 impl Era {
-    fn of(
-        request: &ClientRequest,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<Self, ErrorData> {
-        check_meta(&context.meta)?;
-        match context.meta.protocol_version() {
-            Some(version) if !version.has_initialize() => return Ok(Self::Stateless),
-            Some(_) => return Ok(Self::Session),
-            None => {}
+    /// The era of a request with this `_meta`, where a session is open or not.
+    pub(super) fn of(meta: &RequestMetaObject, in_session: bool) -> Result<Self, ErrorData> {
+        check_meta(meta)?;
+        match meta.protocol_version() {
+            Some(version) if !version.has_initialize() => Ok(Self::Stateless),
+            Some(_) => Ok(Self::Session),
+            None if in_session => Ok(Self::Session),
+            None => Err(ErrorData::invalid_params(
+                "the protocol version is unknown: send `initialize` first, or name it in `_meta` \
+                 as `io.modelcontextprotocol/protocolVersion`, with \
+                 `io.modelcontextprotocol/clientCapabilities` beside it",
+                None,
+            )),
         }
-        let needs_no_session =
-            matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_));
-        if needs_no_session || context.peer.peer_info().is_some() {
-            return Ok(Self::Session);
-        }
-        Err(ErrorData::invalid_params(
-            "the protocol version is unknown: send `initialize` first, or name it in `_meta` as \
-             `io.modelcontextprotocol/protocolVersion`, with \
-             `io.modelcontextprotocol/clientCapabilities` beside it",
-            None,
-        ))
     }
 }
 
@@ -109,7 +86,10 @@ impl Service<RoleServer> for Session {
         request: ClientRequest,
         context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
-        let era = Era::of(&request, &context)?;
+        let needs_no_session =
+            matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_));
+        let in_session = needs_no_session || self.handler.client().is_some();
+        let era = Era::of(&context.meta, in_session)?;
         let _subscription = match &request {
             ClientRequest::SubscriptionsListenRequest(_) => {
                 Some(self.subscriptions.try_acquire().map_err(|_| {
@@ -120,10 +100,11 @@ impl Service<RoleServer> for Session {
             }
             _ => None,
         };
-        let answering = Service::handle_request(&self.handler, request, context);
+        let answering = Service::handle_request(&*self.handler, request, context);
         let mut result = survive(answering).await?;
-        if era == Era::Stateless {
-            self.stamp(&mut result);
+        // rmcp itself identifies the server on the others.
+        if let (Era::Stateless, ServerResult::ListToolsResult(result)) = (era, &mut result) {
+            self.handler.stamp(result.meta.get_or_insert_default());
         }
         Ok(result)
     }
@@ -133,22 +114,22 @@ impl Service<RoleServer> for Session {
         notification: ClientNotification,
         context: NotificationContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        Service::handle_notification(&self.handler, notification, context).await
+        Service::handle_notification(&*self.handler, notification, context).await
     }
 
     fn get_info(&self) -> ServerConfig {
-        Service::get_info(&self.handler)
+        Service::get_info(&*self.handler)
     }
 
-    fn supported_protocol_versions(&self) -> std::borrow::Cow<'static, [ProtocolVersion]> {
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
         supported_versions()
     }
 }
 
 /// Turns a panic, which would leave a request without an answer, into an error.
-async fn survive(
-    answering: impl Future<Output = Result<ServerResult, ErrorData>>,
-) -> Result<ServerResult, ErrorData> {
+pub(super) async fn survive<T>(
+    answering: impl Future<Output = Result<T, ErrorData>>,
+) -> Result<T, ErrorData> {
     let mut answering = pin!(answering);
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(cx))).unwrap_or_else(|_| {
@@ -166,8 +147,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_answered_too() {
-        assert!(survive(async { Ok(ServerResult::empty(())) }).await.is_ok());
-        let answered = survive(async { panic!("a mistake") }).await;
+        assert!(survive(async { Ok(()) }).await.is_ok());
+        let answered = survive::<()>(async { panic!("a mistake") }).await;
         assert_eq!(answered.unwrap_err().code, ErrorCode::INTERNAL_ERROR);
     }
 }

@@ -1,6 +1,7 @@
 //! The transport: one message per line, over any pair of byte streams.
 //!
-//! This is the seam between bytes and the session. It differs from the one that rmcp brings in
+//! This is the seam between bytes and the session. Calls of tools part from everything else here:
+//! they are begun as they are read, and answer for themselves. It differs from the one that rmcp brings in
 //! what it promises a client:
 //!
 //! - every line that deserves an answer gets one, and the next line is read whatever this one was;
@@ -10,9 +11,8 @@
 //! A request that changes how later ones are understood (`initialize`, `logging/setLevel`) is
 //! answered before the next line is read, so that a client need not wait between lines.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
+use std::sync::Arc;
 
 use rmcp::RoleServer;
 use rmcp::model::{
@@ -20,19 +20,15 @@ use rmcp::model::{
     ServerJsonRpcMessage,
 };
 use rmcp::transport::Transport;
-use serde::Serialize;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{oneshot, watch};
 
+use super::calls::Calls;
+use super::handler::Handler;
 use super::lines::{LONGEST, Line, LineReader};
 use super::message::{Fate, Refusal, brief, read};
-
-/// The most requests that may wait for an answer. Beyond it, nothing is read until one of them is
-/// answered or ends at its time limit.
-const MOST_UNANSWERED: usize = 1024;
-
-/// The most bytes of requests that may wait for an answer, for the same reason.
-const MOST_UNANSWERED_BYTES: usize = 64 << 20;
+use super::outbox::Outbox;
+use super::unanswered::Unanswered;
 
 /// The most bytes that may wait to be written before nothing more is read, so that a client which
 /// sends without reading costs bounded memory.
@@ -54,7 +50,8 @@ pub fn stdio_pipes()
 pub(super) struct StdioTransport<R> {
     lines: LineReader<R>,
     outbox: Outbox,
-    unanswered: Unanswered,
+    unanswered: Arc<Unanswered>,
+    calls: Calls,
     /// The request that has to be answered before the next line is read.
     turning_point: Option<RequestId>,
     /// True once nothing more is read: the input is over, or someone outside says so.
@@ -68,22 +65,26 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
     pub(super) fn new(
         input: R,
         outbox: Outbox,
+        handler: Arc<Handler>,
         ended: watch::Sender<bool>,
         read_failed: oneshot::Sender<io::Error>,
     ) -> Self {
+        let unanswered = Arc::new(Unanswered::default());
         Self {
             lines: LineReader::new(input),
+            calls: Calls::new(handler, outbox.clone(), Arc::clone(&unanswered)),
             outbox,
-            unanswered: Unanswered::default(),
+            unanswered,
             turning_point: None,
             ended,
             read_failed: Some(read_failed),
         }
     }
 
-    /// The next message, or `None` at the end of the input.
+    /// The next message for the session, or `None` at the end of the input.
     async fn next_message(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
+            self.unanswered.room().await;
             self.outbox.below(MOST_UNWRITTEN).await;
             let mut size = 0;
             let fate = match self.lines.next().await {
@@ -107,6 +108,10 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
             match fate {
                 Fate::Ignore => {}
                 Fate::Refuse(refusal) => self.outbox.push(&refusal),
+                Fate::Call(call) => match self.expect(&call.id, size) {
+                    Ok(()) => self.calls.begin(call),
+                    Err(why) => self.outbox.push(&Refusal::invalid(None, why)),
+                },
                 Fate::Accept(message) => match self.admit(&message, size) {
                     Ok(()) => return Some(*message),
                     Err(why) => self.outbox.push(&Refusal::invalid(None, why)),
@@ -119,11 +124,7 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
     fn admit(&mut self, message: &ClientJsonRpcMessage, size: usize) -> Result<(), String> {
         match message {
             JsonRpcMessage::Request(request) => {
-                if !self.unanswered.insert(request.id.clone(), size) {
-                    // Under its own id, the error would pass for the answer to the first request.
-                    let id = brief(&request.id);
-                    return Err(format!("the request with the id `{id}` is not answered yet"));
-                }
+                self.expect(&request.id, size)?;
                 if let ClientRequest::InitializeRequest(_) | ClientRequest::SetLevelRequest(_) =
                     request.request
                 {
@@ -136,7 +137,8 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
                     &notification.notification
                     && let Some(id) = &cancelled.params.request_id
                 {
-                    self.settle(id);
+                    self.unanswered.cancel(id);
+                    self.turning_point.take_if(|turning_point| turning_point == id);
                 }
             }
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => {}
@@ -144,8 +146,17 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
         Ok(())
     }
 
+    /// Takes note that a request is to be answered.
+    fn expect(&self, id: &RequestId, size: usize) -> Result<(), String> {
+        if self.unanswered.insert(id.clone(), size) {
+            return Ok(());
+        }
+        // Under its own id, the error would pass for the answer to the first request.
+        Err(format!("the request with the id `{}` is not answered yet", brief(id)))
+    }
+
     fn settle(&mut self, id: &RequestId) {
-        self.unanswered.remove(id);
+        self.unanswered.settle(id);
         self.turning_point.take_if(|turning_point| turning_point == id);
     }
 }
@@ -173,7 +184,7 @@ impl<R: AsyncRead + Send + Unpin> Transport<RoleServer> for StdioTransport<R> {
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         let mut ended = self.ended.subscribe();
         if !*ended.borrow() {
-            if self.turning_point.is_some() || self.unanswered.is_full() {
+            if self.turning_point.is_some() {
                 return changed_by_send().await;
             }
             let message = tokio::select! {
@@ -185,9 +196,7 @@ impl<R: AsyncRead + Send + Unpin> Transport<RoleServer> for StdioTransport<R> {
             }
             self.ended.send_replace(true);
         }
-        if !self.unanswered.is_empty() {
-            return changed_by_send().await;
-        }
+        self.unanswered.none().await;
         self.outbox.below(1).await;
         None
     }
@@ -203,113 +212,9 @@ async fn changed_by_send<T>() -> T {
     std::future::pending().await
 }
 
-/// The requests that were accepted, and not yet answered or cancelled, with their sizes.
-#[derive(Default)]
-struct Unanswered {
-    sizes: HashMap<RequestId, usize>,
-    bytes: usize,
-}
-
-impl Unanswered {
-    /// Adds a request, unless its id is in use.
-    fn insert(&mut self, id: RequestId, size: usize) -> bool {
-        match self.sizes.entry(id) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(entry) => {
-                entry.insert(size);
-                self.bytes += size;
-                true
-            }
-        }
+impl<R> Drop for StdioTransport<R> {
+    fn drop(&mut self) {
+        self.unanswered.cancel_all();
+        self.outbox.close();
     }
-
-    fn remove(&mut self, id: &RequestId) {
-        self.bytes -= self.sizes.remove(id).unwrap_or(0);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.sizes.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.sizes.len() >= MOST_UNANSWERED || self.bytes >= MOST_UNANSWERED_BYTES
-    }
-}
-
-/// The queue of lines to write, in order.
-pub(super) struct Outbox {
-    queue: mpsc::UnboundedSender<Vec<u8>>,
-    backlog: watch::Sender<Backlog>,
-}
-
-/// How far the writing is behind.
-#[derive(Debug, Default)]
-struct Backlog {
-    bytes: usize,
-    /// The output takes nothing any more.
-    broken: bool,
-}
-
-impl Outbox {
-    /// A queue, and the task that writes it to `output` until the queue is dropped.
-    pub(super) fn open(
-        output: impl AsyncWrite + Send + Unpin + 'static,
-    ) -> (Self, impl Future<Output = io::Result<()>> + Send + 'static) {
-        let (queue, lines) = mpsc::unbounded_channel();
-        let backlog = watch::Sender::new(Backlog::default());
-        let outbox = Self { queue, backlog: backlog.clone() };
-        let writing = async move {
-            let result = write_lines(output, lines, &backlog).await;
-            backlog.send_modify(|backlog| backlog.broken = true);
-            result
-        };
-        (outbox, writing)
-    }
-
-    fn push(&self, message: &impl Serialize) {
-        let mut line = match serde_json::to_vec(message) {
-            Ok(line) => line,
-            Err(error) => {
-                // Every message consists of strings, finite numbers and string-keyed maps.
-                tracing::error!(%error, "a message cannot be written as JSON");
-                return;
-            }
-        };
-        line.push(b'\n');
-        self.backlog.send_modify(|backlog| backlog.bytes += line.len());
-        // A line for a broken output goes where all the others went.
-        let _ = self.queue.send(line);
-    }
-
-    /// Waits until fewer than `bytes` wait to be written, or none ever will.
-    async fn below(&self, bytes: usize) {
-        let mut backlog = self.backlog.subscribe();
-        // The sender lives in `self`, so there always is an answer.
-        let _ = backlog.wait_for(|backlog| backlog.broken || backlog.bytes < bytes).await;
-    }
-
-    fn state(&self) -> io::Result<()> {
-        if self.backlog.borrow().broken { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
-    }
-}
-
-/// Writes lines as they come, several at once where they queue up.
-async fn write_lines(
-    output: impl AsyncWrite + Unpin,
-    mut lines: mpsc::UnboundedReceiver<Vec<u8>>,
-    backlog: &watch::Sender<Backlog>,
-) -> io::Result<()> {
-    const MOST_AT_ONCE: usize = 64;
-    let mut output = BufWriter::with_capacity(64 << 10, output);
-    let mut batch = Vec::new();
-    while lines.recv_many(&mut batch, MOST_AT_ONCE).await > 0 {
-        let mut written = 0;
-        for line in batch.drain(..) {
-            output.write_all(&line).await?;
-            written += line.len();
-        }
-        output.flush().await?;
-        backlog.send_modify(|backlog| backlog.bytes -= written);
-    }
-    output.shutdown().await
 }

@@ -24,6 +24,7 @@ mod grants;
 mod replies;
 mod legacy;
 mod serve;
+mod doors;
 mod artifacts;
 mod trust;
 mod registry;

@@ -206,6 +206,12 @@ pub fn install_for_limits(lab: &Lab) {
     }
 }
 
+/// `hermit`, which has one place, and all the time that it wants.
+pub fn install_hermit(lab: &Lab) {
+    let limits = limits(16, UNHURRIED).with(Limit::Concurrency, 1).expect("it is possible");
+    lab.install(&hostile("hermit", &["spin", "sleep"], &only(limits)));
+}
+
 /// `files` with two directories bound and one not, and `viewer` which gets less than it asks for.
 fn install_for_files(lab: &Lab) {
     let (docs, work) = (lab.path("docs"), lab.path("work"));

@@ -1,0 +1,157 @@
+//! From a request to its reply, and to what is said before it.
+
+use std::io;
+use std::sync::Arc;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use rmcp::RoleServer;
+use rmcp::model::{
+    ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage, ServerNotification,
+    ToolListChangedNotification,
+};
+use rmcp::transport::Transport;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::body::{ReplyBody, Work};
+use super::sessions::HttpSession;
+use super::{Reply, accepted, reply};
+use crate::mcp::handler::Handler;
+use crate::mcp::session::Session;
+use crate::mcp::wire::{Wire, json};
+
+/// One request, while it is answered.
+pub(super) struct Exchange {
+    said: mpsc::UnboundedSender<Vec<u8>>,
+    heard: mpsc::UnboundedReceiver<Vec<u8>>,
+}
+
+/// The way of what is said before the reply.
+struct Said(mpsc::UnboundedSender<Vec<u8>>);
+
+impl Wire for Said {
+    fn send(&self, message: Vec<u8>) {
+        // Whoever closed the connection does not want to hear it.
+        let _ = self.0.send(message);
+    }
+}
+
+impl Exchange {
+    pub(super) fn new() -> Self {
+        let (said, heard) = mpsc::unbounded_channel();
+        Self { said, heard }
+    }
+
+    /// Where messages go that come before the reply.
+    pub(super) fn wire(&self) -> Arc<dyn Wire> {
+        Arc::new(Said(self.said.clone()))
+    }
+
+    /// Gives the reply as JSON, or as the end of a stream where something is said before it; none at
+    /// all where there is none.
+    ///
+    /// The work ends with the connection.
+    pub(super) async fn answer(
+        mut self,
+        work: impl Future<Output = Option<Vec<u8>>> + Send + 'static,
+    ) -> Reply {
+        let mut work: Work = Box::pin(work);
+        let last = tokio::select! {
+            biased;
+            last = &mut work => last,
+            Some(first) = self.heard.recv() => return events(Some(first), self.heard, work),
+        };
+        match (self.heard.try_recv(), last) {
+            (Ok(first), last) => {
+                events(Some(first), self.heard, Box::pin(std::future::ready(last)))
+            }
+            (Err(_), Some(last)) => reply(StatusCode::OK, "application/json", last.into()),
+            (Err(_), None) => accepted(),
+        }
+    }
+}
+
+fn events(first: Option<Vec<u8>>, heard: mpsc::UnboundedReceiver<Vec<u8>>, work: Work) -> Reply {
+    let mut reply = Response::new(ReplyBody::events(first, heard, work));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    reply
+}
+
+/// Has rmcp's service loop answer one request.
+pub(super) async fn ask(handler: Arc<Handler>, request: ClientJsonRpcMessage) -> Reply {
+    let exchange = Exchange::new();
+    let (answer, answered) = oneshot::channel();
+    let transport =
+        OneRequest { request: Some(request), said: exchange.said.clone(), answer: Some(answer) };
+    exchange
+        .answer(async move {
+            let client = handler.client().map(|client| (*client).clone());
+            let running = rmcp::service::serve_directly(Session::new(handler), transport, client);
+            let answer = answered.await.ok();
+            drop(running);
+            answer
+        })
+        .await
+}
+
+/// What changes, for a session that waits to hear of it.
+pub(super) fn news(session: Arc<HttpSession>, mut generation: watch::Receiver<i64>) -> Reply {
+    let exchange = Exchange::new();
+    let wire = exchange.wire();
+    generation.mark_unchanged();
+    let work = async move {
+        let mut ended = session.ended();
+        loop {
+            tokio::select! {
+                _ = ended.wait_for(|ended| *ended) => return None,
+                changed = generation.changed() => changed.ok()?,
+            }
+            let changed = ServerNotification::from(ToolListChangedNotification::default());
+            wire.send(json(&ServerJsonRpcMessage::notification(changed)));
+        }
+    };
+    events(None, exchange.heard, Box::pin(work))
+}
+
+/// A transport that brings one request, and takes what is said until it is answered.
+struct OneRequest {
+    request: Option<ClientJsonRpcMessage>,
+    said: mpsc::UnboundedSender<Vec<u8>>,
+    answer: Option<oneshot::Sender<Vec<u8>>>,
+}
+
+impl Transport<RoleServer> for OneRequest {
+    type Error = io::Error;
+
+    fn send(
+        &mut self,
+        message: ServerJsonRpcMessage,
+    ) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let text = json(&message);
+        // Whoever closed the connection does not want to hear it.
+        match (&message, self.answer.take()) {
+            (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_), Some(answer)) => {
+                let _ = answer.send(text);
+            }
+            (_, waiting) => {
+                self.answer = waiting;
+                let _ = self.said.send(text);
+            }
+        }
+        std::future::ready(Ok(()))
+    }
+
+    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        match self.request.take() {
+            Some(request) => Some(request),
+            // The end comes with the answer, and from outside.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn close(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

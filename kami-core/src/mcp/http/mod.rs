@@ -1,0 +1,373 @@
+//! The transport over HTTP: one message in the body of each request, to `/mcp`.
+//!
+//! A reply comes as JSON, or, where the tool says something before it is done, as a stream of
+//! events that ends with the reply. Requests of 2026-07-28 stand for themselves; those of earlier
+//! revisions belong to a session, which `initialize` opens and `DELETE` ends.
+//!
+//! Whoever connects is not trusted, and web pages are kept out: a request has to be addressed to
+//! this machine by one of its local names, and must not come from a page of anywhere else.
+
+mod body;
+mod exchange;
+mod sessions;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rmcp::model::{ClientNotification, ClientRequest, JsonRpcMessage, RequestId};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::SHUTDOWN_GRACE;
+use super::calls::reply_to;
+use super::handler::Handler;
+use super::lines::LONGEST;
+use super::message::{Fate, Refusal, read};
+use super::wire::json;
+use body::ReplyBody;
+use exchange::{Exchange, ask, news};
+use sessions::{HttpSession, Ongoing, Sessions};
+
+/// The one path that speaks the protocol.
+const PATH: &str = "/mcp";
+
+/// The header that names a session.
+const SESSION: &str = "mcp-session-id";
+
+/// The header that names a revision of the protocol.
+const VERSION: &str = "mcp-protocol-version";
+
+/// The most connections at once; further ones wait to be accepted.
+const MOST_CONNECTIONS: usize = 1024;
+
+/// How long a client may take over the head of a request, and over its body.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long nothing is accepted after the system had no descriptor for a connection.
+const BREATHER: Duration = Duration::from_millis(50);
+
+type Reply = Response<ReplyBody>;
+
+/// What all connections share.
+pub(super) struct Door {
+    /// Makes the handler of a session.
+    handlers: Box<dyn Fn() -> Handler + Send + Sync>,
+    /// Handles what belongs to no session.
+    stateless: Arc<Handler>,
+    sessions: Sessions,
+    generation: watch::Receiver<i64>,
+}
+
+impl Door {
+    pub(super) fn new(
+        handlers: impl Fn() -> Handler + Send + Sync + 'static,
+        generation: watch::Receiver<i64>,
+    ) -> Self {
+        let stateless = Arc::new(handlers());
+        Self { handlers: Box::new(handlers), stateless, sessions: Sessions::new(), generation }
+    }
+
+    /// Serves every connection that `listener` accepts until `shutdown` is ready, and then for a
+    /// little longer those that are open.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let ending = watch::Sender::new(false);
+        let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (listener.accept().await, place)
+            };
+            tokio::select! {
+                () = &mut shutdown => break,
+                // Forgets those that ended.
+                Some(_) = connections.join_next() => {}
+                (accepted, place) = accepted => match accepted {
+                    Ok((stream, _)) => {
+                        let (door, ended) = (Arc::clone(&self), ending.subscribe());
+                        connections.spawn(async move {
+                            let _place = place;
+                            door.connection(stream, ended).await;
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection was not accepted");
+                        tokio::time::sleep(BREATHER).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        ending.send_replace(true);
+        let rest = async { while connections.join_next().await.is_some() {} };
+        // Those that take longer are ended with the set.
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, rest).await;
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, mut ended: watch::Receiver<bool>) {
+        // Otherwise, the end of a reply waits until the client has acknowledged its beginning.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays slow");
+        }
+        let service = service_fn(|request| {
+            let door = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(door.respond(request).await) }
+        });
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT);
+        let serving = builder.serve_connection(TokioIo::new(stream), service);
+        let mut serving = std::pin::pin!(serving);
+        let ended = async {
+            // An error means that whoever could say so is gone, which is the end too.
+            let _ = ended.wait_for(|ended| *ended).await;
+        };
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = ended => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> Reply {
+        if request.uri().path() != PATH {
+            return text(StatusCode::NOT_FOUND, "there is nothing here; MCP is spoken on /mcp");
+        }
+        if let Err(why) = is_local(request.headers()) {
+            return text(StatusCode::FORBIDDEN, why);
+        }
+        match *request.method() {
+            Method::POST => self.post(request).await,
+            Method::GET => self.listen(request.headers()),
+            Method::DELETE => self.end(request.headers()),
+            _ => {
+                let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "POST, GET or DELETE");
+                let methods = http::HeaderValue::from_static("POST, GET, DELETE");
+                reply.headers_mut().insert(ALLOW, methods);
+                reply
+            }
+        }
+    }
+
+    /// One message of the client.
+    async fn post(&self, request: Request<Incoming>) -> Reply {
+        let (head, body) = request.into_parts();
+        if let Err((status, why)) = negotiated(&head.headers) {
+            return text(status, why);
+        }
+        let session = match self.session(&head.headers) {
+            Ok(session) => session,
+            Err(reply) => return reply,
+        };
+        let reading = tokio::time::timeout(READ_TIMEOUT, Limited::new(body, LONGEST).collect());
+        let body = match reading.await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let why = format!("a message has at most {LONGEST} bytes");
+                return refusal(StatusCode::PAYLOAD_TOO_LARGE, &Refusal::invalid(None, why));
+            }
+            Ok(Err(_)) => return text(StatusCode::BAD_REQUEST, "the body broke off"),
+            Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
+        };
+        match read(&body) {
+            Fate::Ignore => accepted(),
+            Fate::Refuse(why) => refusal(StatusCode::BAD_REQUEST, &why),
+            Fate::Call(call) => {
+                let handler = match &session {
+                    Some(session) => Arc::clone(session.handler()),
+                    None => Arc::clone(&self.stateless),
+                };
+                let ongoing = match session {
+                    Some(session) => {
+                        let id = call.id.clone();
+                        match Ongoing::new(session, id, body.len()) {
+                            Some(ongoing) => Some(ongoing),
+                            None => return in_use(&call.id),
+                        }
+                    }
+                    None => None,
+                };
+                let exchange = Exchange::new();
+                let wire = exchange.wire();
+                let answering = async move {
+                    let reply = reply_to(&handler, call, wire);
+                    match ongoing {
+                        Some(ongoing) => ongoing.unless_cancelled(reply).await,
+                        // To close the connection is to cancel.
+                        None => Some(reply.await),
+                    }
+                };
+                exchange.answer(answering).await
+            }
+            Fate::Accept(message) => self.accept(session, *message).await,
+        }
+    }
+
+    async fn accept(
+        &self,
+        session: Option<Arc<HttpSession>>,
+        message: rmcp::model::ClientJsonRpcMessage,
+    ) -> Reply {
+        match &message {
+            JsonRpcMessage::Request(request) => {
+                let opens = matches!(request.request, ClientRequest::InitializeRequest(_));
+                let (handler, opened) = match session {
+                    Some(session) => (Arc::clone(session.handler()), None),
+                    None if opens => {
+                        let session = HttpSession::new((self.handlers)());
+                        (Arc::clone(session.handler()), Some(session))
+                    }
+                    None => (Arc::clone(&self.stateless), None),
+                };
+                let mut reply = ask(handler, message).await;
+                // Only one that was agreed on is a session.
+                if let Some(session) = opened.filter(|session| session.is_open()) {
+                    match self.sessions.add(session) {
+                        Ok(id) => {
+                            reply.headers_mut().insert(SESSION, id);
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "a session has no name");
+                            return text(StatusCode::SERVICE_UNAVAILABLE, "no more sessions");
+                        }
+                    }
+                }
+                reply
+            }
+            JsonRpcMessage::Notification(notification) => {
+                if let ClientNotification::CancelledNotification(cancelled) =
+                    &notification.notification
+                    && let (Some(session), Some(id)) = (session, &cancelled.params.request_id)
+                {
+                    session.cancel(id);
+                }
+                accepted()
+            }
+            // Nobody was asked anything.
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => accepted(),
+        }
+    }
+
+    /// The news of a session.
+    fn listen(&self, headers: &HeaderMap) -> Reply {
+        match self.session(headers) {
+            Ok(Some(session)) => news(session, self.generation.clone()),
+            Ok(None) => text(StatusCode::METHOD_NOT_ALLOWED, "only a session has news of its own"),
+            Err(reply) => reply,
+        }
+    }
+
+    fn end(&self, headers: &HeaderMap) -> Reply {
+        match headers.get(SESSION) {
+            Some(id) => {
+                self.sessions.remove(id);
+                text(StatusCode::OK, "")
+            }
+            None => text(StatusCode::BAD_REQUEST, "which session?"),
+        }
+    }
+
+    /// The session that a request names, if it names one.
+    fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<HttpSession>>, Reply> {
+        let Some(id) = headers.get(SESSION) else { return Ok(None) };
+        match self.sessions.get(id) {
+            Some(session) => Ok(Some(session)),
+            None => Err(text(StatusCode::NOT_FOUND, "there is no such session: initialize one")),
+        }
+    }
+}
+
+/// Refuses what a web page of somewhere else may have had a browser send: a page can name this
+/// server by a name of its own, but then the name is in `Host`.
+fn is_local(headers: &HeaderMap) -> Result<(), &'static str> {
+    let local = |authority: &str| {
+        let authority = authority.parse::<http::uri::Authority>().ok();
+        authority.is_some_and(|authority| {
+            let host = authority.host();
+            let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+            host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
+        })
+    };
+    let value = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if !value(HOST).is_some_and(local) {
+        return Err("this server answers to localhost, 127.0.0.1 and [::1] alone");
+    }
+    let page = |origin: &str| {
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        authority.is_some_and(local)
+    };
+    match value(ORIGIN) {
+        Some(origin) if !page(origin) => Err("pages of other machines are not answered"),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a request that does not speak the protocol.
+fn negotiated(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let essence = |text: &str| text.split(';').next().unwrap_or_default().trim().to_lowercase();
+    if value(CONTENT_TYPE.as_str()).map(essence).as_deref() != Some("application/json") {
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "a message is application/json"));
+    }
+    let accepted: Vec<_> =
+        value(ACCEPT.as_str()).unwrap_or_default().split(',').map(essence).collect();
+    let accepts = |kind: &str, all: &str| {
+        accepted.iter().any(|accepted| accepted == kind || accepted == all || accepted == "*/*")
+    };
+    if !accepts("application/json", "application/*") || !accepts("text/event-stream", "text/*") {
+        let why = "a reply is application/json or text/event-stream: accept both";
+        return Err((StatusCode::NOT_ACCEPTABLE, why));
+    }
+    let spoken = super::handler::supported_versions();
+    let known = |version: &str| spoken.iter().any(|known| known.as_str() == version);
+    if value(VERSION).is_some_and(|version| !known(version)) {
+        return Err((StatusCode::BAD_REQUEST, "this revision of the protocol is not spoken here"));
+    }
+    Ok(())
+}
+
+fn text(status: StatusCode, text: &'static str) -> Reply {
+    reply(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn refusal(status: StatusCode, refusal: &Refusal<'_>) -> Reply {
+    reply(status, "application/json", json(refusal).into())
+}
+
+/// Two requests under one id could not be told apart when one is cancelled.
+fn in_use(id: &RequestId) -> Reply {
+    let why =
+        format!("the request with the id `{}` is not answered yet", super::message::brief(id));
+    refusal(StatusCode::BAD_REQUEST, &Refusal::invalid(None, why))
+}
+
+fn accepted() -> Reply {
+    text(StatusCode::ACCEPTED, "")
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> Reply {
+    let mut reply = Response::new(ReplyBody::whole(body));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    reply
+}

@@ -1,0 +1,131 @@
+//! The sessions of clients that speak a revision before 2026-07-28.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::HeaderValue;
+use lru::LruCache;
+use rmcp::model::RequestId;
+use tokio::sync::{Notify, watch};
+
+use crate::digest::hex;
+use crate::mcp::handler::Handler;
+use crate::mcp::unanswered::Unanswered;
+
+/// The most sessions at once. One more ends the one that was silent for the longest; its client is
+/// told so by its next request, and opens another.
+const MOST: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// How many random bytes name a session: nobody guesses them.
+const ID_BYTES: usize = 16;
+
+/// What belongs to one session.
+pub(super) struct HttpSession {
+    handler: Arc<Handler>,
+    unanswered: Unanswered,
+    ended: watch::Sender<bool>,
+}
+
+impl HttpSession {
+    pub(super) fn new(handler: Handler) -> Self {
+        let (unanswered, ended) = (Unanswered::default(), watch::Sender::new(false));
+        Self { handler: Arc::new(handler), unanswered, ended }
+    }
+
+    /// Whether a revision of the protocol was agreed on.
+    pub(super) fn is_open(&self) -> bool {
+        self.handler.client().is_some()
+    }
+
+    pub(super) fn handler(&self) -> &Arc<Handler> {
+        &self.handler
+    }
+
+    /// Becomes true once the session has ended.
+    pub(super) fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.subscribe()
+    }
+
+    /// Ends the call that the request `id` made.
+    pub(super) fn cancel(&self, id: &RequestId) {
+        self.unanswered.cancel(id);
+    }
+}
+
+impl Drop for HttpSession {
+    fn drop(&mut self) {
+        self.ended.send_replace(true);
+    }
+}
+
+/// A call of a session, while it is made.
+pub(super) struct Ongoing {
+    session: Arc<HttpSession>,
+    id: RequestId,
+    cancelled: Arc<Notify>,
+}
+
+impl Ongoing {
+    /// Takes note of a call, unless its id is in use.
+    pub(super) fn new(session: Arc<HttpSession>, id: RequestId, size: usize) -> Option<Self> {
+        if !session.unanswered.insert(id.clone(), size) {
+            return None;
+        }
+        let cancelled = Arc::new(Notify::new());
+        let notify = Arc::clone(&cancelled);
+        session.unanswered.is_ended_by(&id, move || notify.notify_one());
+        Some(Self { session, id, cancelled })
+    }
+
+    /// What `work` gives, or nothing if it is cancelled before.
+    pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.cancelled.notified() => None,
+        }
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        self.session.unanswered.settle(&self.id);
+    }
+}
+
+/// All sessions, by their names.
+pub(super) struct Sessions(Mutex<LruCache<String, Arc<HttpSession>>>);
+
+impl Sessions {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(LruCache::new(MOST)))
+    }
+
+    /// Takes a session in, and gives its name.
+    pub(super) fn add(&self, session: HttpSession) -> io::Result<HeaderValue> {
+        let mut id = [0; ID_BYTES];
+        getrandom::fill(&mut id).map_err(io::Error::other)?;
+        let id = hex(&id);
+        let value = HeaderValue::from_str(&id).map_err(io::Error::other)?;
+        if let Some((_, oldest)) = self.lock().push(id, Arc::new(session)) {
+            oldest.ended.send_replace(true);
+        }
+        Ok(value)
+    }
+
+    pub(super) fn get(&self, id: &HeaderValue) -> Option<Arc<HttpSession>> {
+        self.lock().get(id.to_str().ok()?).cloned()
+    }
+
+    /// Ends a session.
+    pub(super) fn remove(&self, id: &HeaderValue) {
+        let removed = id.to_str().ok().and_then(|id| self.lock().pop(id));
+        if let Some(session) = removed {
+            session.ended.send_replace(true);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<String, Arc<HttpSession>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,206 @@
+//! The server over HTTP: both eras, pages that must stay out, and clients that misbehave.
+
+use std::io::Write as _;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kami_tests::door::{Door, Reply, call, request};
+use kami_tests::guests::program;
+use kami_tests::lab::{Lab, id};
+use kami_tests::server::PATIENCE;
+use serde_json::{Value, json};
+
+use super::scene::{install_for_limits, install_hermit};
+
+fn add(door: &Door) -> Value {
+    door.call("add", &json!({"a": 1, "b": 2}))["structuredContent"].clone()
+}
+
+#[test]
+fn a_request_that_stands_for_itself_gets_a_reply_in_json() {
+    let lab = Lab::with_neighbour();
+    let door = Door::start(lab.data());
+    let reply = door.post(&[], &call(7, "add", &json!({"a": 1, "b": 2})));
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    let message = &reply.messages()[0];
+    assert_eq!((&message["id"], &message["result"]["resultType"]), (&json!(7), &json!("complete")));
+    assert_eq!(message["result"]["structuredContent"], json!({"result": 3}));
+    assert_eq!(message["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "kami");
+    let listed = &door.post(&[], &request(8, "tools/list", json!({}))).messages()[0];
+    assert_eq!(listed["result"]["tools"][0]["name"], "add", "{listed}");
+    let early = &door.post(&[], &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}));
+    assert_eq!(early.messages()[0]["error"]["code"], -32602, "{early:?}");
+}
+
+#[test]
+fn a_session_is_opened_used_and_ended() {
+    let lab = Lab::with_neighbour();
+    let door = Door::start(lab.data());
+    let hello = json!({
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "tests", "version": "1"},
+    });
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello});
+    let opened = door.post(&[], &hello);
+    assert_eq!(opened.messages()[0]["result"]["protocolVersion"], "2025-11-25", "{opened:?}");
+    let session = [("Mcp-Session-Id", opened.header("mcp-session-id").expect("there is one"))];
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    assert_eq!(door.post(&session, &ready).status, 202);
+    let params = json!({"name": "add", "arguments": {"a": 1, "b": 2}});
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params});
+    let reply = door.post(&session, &call);
+    let result = &reply.messages()[0]["result"];
+    assert_eq!(result["structuredContent"], json!({"result": 3}), "{reply:?}");
+    assert!(result.get("resultType").is_none(), "{reply:?}");
+
+    let news = door.send(door.request("GET", "/mcp", &session, "").as_bytes());
+    assert_eq!(door.ask("DELETE", "/mcp", &session, "").status, 200);
+    // The news end with their session.
+    assert_eq!(Reply::read(news).header("content-type"), Some("text/event-stream"));
+    assert_eq!(door.post(&session, &call).status, 404);
+    assert_eq!(door.post(&[("Mcp-Session-Id", "guessed")], &call).status, 404);
+}
+
+#[test]
+fn what_a_tool_says_comes_before_its_reply() {
+    let lab = Lab::new();
+    install_for_limits(&lab);
+    let door = Door::start(lab.data());
+    let mut message = call(7, &id("limited/chatter"), &json!({"times": 3, "bytes": 4}));
+    message["params"]["_meta"]["io.modelcontextprotocol/logLevel"] = json!("warning");
+    message["params"]["_meta"]["progressToken"] = json!("so far");
+    let reply = door.post(&[], &message);
+    assert_eq!(reply.header("content-type"), Some("text/event-stream"));
+    let messages = reply.messages();
+    let (last, said) = messages.split_last().expect("there are some");
+    assert_eq!((&last["id"], &last["result"]["isError"]), (&json!(7), &json!(false)), "{last}");
+    let methods: Vec<_> = said.iter().filter_map(|said| said["method"].as_str()).collect();
+    assert_eq!(methods, ["notifications/message", "notifications/progress"].repeat(3));
+    assert!(said.iter().all(|said| said["params"].to_string().contains("cccc")), "{said:?}");
+}
+
+#[test]
+fn pages_of_elsewhere_are_not_answered() {
+    let lab = Lab::with_neighbour();
+    let door = Door::start(lab.data());
+    let message = call(1, "add", &json!({"a": 1, "b": 2}));
+    for (headers, status) in [
+        ([("Host", "localhost:3000")], 200),
+        ([("Host", "[::1]")], 200),
+        ([("Host", "rebound.example")], 403),
+        ([("Host", "127.0.0.1.example")], 403),
+        ([("Host", "localhost@elsewhere.example")], 403),
+        ([("Host", "192.168.0.1")], 403),
+        ([("Origin", "http://localhost:8080")], 200),
+        ([("Origin", "https://127.0.0.1")], 200),
+        ([("Origin", "https://elsewhere.example")], 403),
+        ([("Origin", "http://localhost.elsewhere.example")], 403),
+        ([("Origin", "null")], 403),
+        ([("Origin", "file://")], 403),
+    ] {
+        assert_eq!(door.post(&headers, &message).status, status, "{headers:?}");
+    }
+}
+
+#[test]
+fn what_is_no_message_is_refused_and_the_next_is_answered() {
+    let lab = Lab::with_neighbour();
+    let door = Door::start(lab.data());
+    let good = call(1, "add", &json!({"a": 1, "b": 2})).to_string();
+    let large = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}"}}"#, "x".repeat(17 << 20));
+    let old = [("MCP-Protocol-Version", "1999-01-01")];
+    for (method, path, headers, body, status) in [
+        ("POST", "/mcp", &[][..], "{", 400),
+        ("POST", "/mcp", &[], "[]", 400),
+        ("POST", "/mcp", &[], "", 202),
+        ("POST", "/mcp", &[], r#"{"jsonrpc":"2.0","id":1,"method":"nonsense"}"#, 400),
+        ("POST", "/mcp", &[], &large, 413),
+        ("POST", "/mcp", &[("Content-Type", "text/plain")], &good, 415),
+        ("POST", "/mcp", &[("Content-Type", "")], &good, 415),
+        ("POST", "/mcp", &[("Accept", "application/json")], &good, 406),
+        ("POST", "/mcp", &[("Accept", "*/*")], &good, 200),
+        ("POST", "/mcp", &old, &good, 400),
+        ("POST", "/other", &[], &good, 404),
+        ("PUT", "/mcp", &[], &good, 405),
+        ("GET", "/mcp", &[], "", 405),
+        ("DELETE", "/mcp", &[], "", 400),
+    ] {
+        let reply = door.ask(method, path, headers, body);
+        assert_eq!(reply.status, status, "{method} {path} {headers:?}: {reply:?}");
+        assert_eq!(add(&door), json!({"result": 3}), "after {method} {path} {headers:?}");
+    }
+    // One that is not finished keeps nobody else waiting.
+    let mut slow = door.send(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Le");
+    let mut slower = door.send(
+        b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: \
+        application/json\r\nAccept: */*\r\nContent-Length: 100\r\n\r\n{",
+    );
+    assert_eq!(add(&door), json!({"result": 3}));
+    for stream in [&mut slow, &mut slower] {
+        stream.write_all(b" ").expect("it is still listened to");
+    }
+}
+
+#[test]
+fn whoever_closes_the_connection_ends_the_guest() {
+    let lab = Lab::new();
+    install_hermit(&lab);
+    let door = Door::start(lab.data());
+    let spin = call(1, &id("hermit/sleep"), &json!({"millis": 50_000})).to_string();
+    let started = Instant::now();
+    for _ in 0..3 {
+        let waiting = door.send(door.request("POST", "/mcp", &[], &spin).as_bytes());
+        thread::sleep(Duration::from_millis(100));
+        drop(waiting);
+    }
+    let reply = door.post(&[], &call(2, &id("hermit/sleep"), &json!({"millis": 1})));
+    assert_eq!(reply.messages()[0]["result"]["isError"], false, "{reply:?}");
+    assert!(started.elapsed() < Duration::from_secs(40), "nobody waited for those that were left");
+}
+
+#[test]
+fn a_cancelled_call_of_a_session_ends() {
+    let lab = Lab::new();
+    install_hermit(&lab);
+    let door = Door::start(lab.data());
+    let hello = json!({
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "tests", "version": "1"},
+    });
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello});
+    let opened = door.post(&[], &hello);
+    let session = [("Mcp-Session-Id", opened.header("mcp-session-id").expect("there is one"))];
+    let params = json!({"name": id("hermit/sleep"), "arguments": {"millis": 50_000}});
+    let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params});
+    let waiting = door.request("POST", "/mcp", &session, &call.to_string());
+    let waiting = door.send(waiting.as_bytes());
+    let started = Instant::now();
+    let answered = thread::spawn(move || Reply::read(waiting));
+    let params = json!({"requestId": 2});
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
+    // Before it is known, there is nothing to cancel.
+    while !answered.is_finished() {
+        assert_eq!(door.post(&session, &cancel).status, 202);
+        assert!(started.elapsed() < PATIENCE, "it goes on");
+    }
+    let answered = answered.join().expect("reading does not panic");
+    assert_eq!(answered.body, "", "what was cancelled is not answered");
+    assert!(started.elapsed() < Duration::from_secs(40), "it was not waited for");
+}
+
+#[test]
+fn an_address_that_others_reach_is_refused_and_the_end_is_clean() {
+    let lab = Lab::with_neighbour();
+    let mut command = Command::new(program());
+    command.args(["serve", "--http", "0.0.0.0:0", "--data-dir"]).arg(lab.data().path());
+    let output = command.output().expect("the program starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("listen on 127.0.0.1"), "{said}");
+
+    let door = Door::start(lab.data());
+    assert_eq!(add(&door), json!({"result": 3}));
+    assert!(door.finish().success());
+}
