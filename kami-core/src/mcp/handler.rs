@@ -25,9 +25,10 @@ use super::ServerOptions;
 use super::events::{guest_level, relay};
 use super::outcome;
 use super::session::server_info;
-use crate::call::{CallError, Level, call};
+use crate::call::{CallError, Level, call_as};
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
+use crate::scheduler::Principal;
 use crate::witness::Witness;
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
@@ -56,6 +57,8 @@ pub(super) struct Handler {
     announcing: AtomicBool,
     /// How often the client may call.
     rate: Option<TokenBucket>,
+    /// On whose behalf it calls.
+    principal: Principal,
 }
 
 /// Every revision of the protocol, oldest first.
@@ -83,6 +86,7 @@ impl Handler {
     ) -> Self {
         Self {
             rate: options.calls_per_minute.map(TokenBucket::per_minute),
+            principal: options.principal.unwrap_or_else(Principal::unnamed),
             resolver,
             options,
             generation,
@@ -149,7 +153,7 @@ impl Handler {
             context.meta.get_progress_token(),
         );
         let events = witness.watch(Arc::new(speaker));
-        let report = relay.during(call(&tool, arguments, events)).await;
+        let report = relay.during(call_as(self.principal, &tool, arguments, events)).await;
         witness.ended(&report);
         let stats = self.options.stats.then_some(report.stats);
         let mut result = outcome::reply(entry, report);

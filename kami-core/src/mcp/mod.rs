@@ -38,6 +38,7 @@ use crate::audit::{AuditEvent, AuditLog};
 use crate::call::CallReport;
 use crate::digest::Digest;
 use crate::resolve::Resolver;
+use crate::scheduler::Principal;
 use handler::Handler;
 use session::Session;
 use stdio::{Outbox, StdioTransport};
@@ -68,6 +69,8 @@ pub struct ServerOptions {
     pub audit: Option<Arc<AuditLog>>,
     /// The most calls of one client in a minute; `None`: any number.
     pub calls_per_minute: Option<u64>,
+    /// On whose behalf calls are made; `None`: each connection is a principal of its own.
+    pub principal: Option<Principal>,
 }
 
 impl Default for ServerOptions {
@@ -78,6 +81,7 @@ impl Default for ServerOptions {
             stats: false,
             audit: None,
             calls_per_minute: None,
+            principal: None,
         }
     }
 }
