@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use wasmtime::Trap;
 use wasmtime::component::ResourceTableError;
+use wasmtime::{PoolConcurrencyLimitError, Trap};
 
 use crate::component::Component;
 use crate::engine::{Engine, EngineError, Metering};
@@ -20,12 +20,17 @@ use crate::sandbox::{
     CpuExhausted, Entry, Refusal, Sandbox, SandboxError, State, Surroundings, Tool, contract,
     types, v0_1,
 };
+use crate::scheduler::Principal;
 use crate::secrets::Scrubber;
 
 pub use crate::sandbox::{Captured, Collected, EventSink, GuestEvent, Level, Listing};
 
 /// The longest that a component may take to describe itself, which is a matter of microseconds.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
+
+/// When to come again where a call has a place and the engine's pool has none, as while components
+/// describe themselves, which takes no longer as a rule.
+const POOL_RETRY: Duration = Duration::from_secs(1);
 
 /// The most pieces of content in one result.
 const MAX_CONTENT: usize = 1000;
@@ -232,9 +237,12 @@ pub enum CallError {
         /// When another call may begin.
         retry: Duration,
     },
-    /// As many calls of the package run as may, and none ended in time.
-    #[error("the tool is busy: all of its places are taken")]
-    Busy,
+    /// Too many calls wait already, or this one waited too long for a place.
+    #[error("the server is busy: retry in {} s", .retry.as_secs().max(1))]
+    Busy {
+        /// When it is worth to try again, by how long calls took lately.
+        retry: Duration,
+    },
     /// The guest panicked.
     #[error("the tool crashed (panic)")]
     Panicked {
@@ -277,7 +285,7 @@ impl CallError {
             Self::TooManyHandles { .. } => "KAMI-HANDLES",
             Self::TooLarge { .. } => "KAMI-SIZE",
             Self::TooOften { .. } => "KAMI-RATE",
-            Self::Busy => "KAMI-BUSY",
+            Self::Busy { .. } => "KAMI-BUSY",
             Self::Panicked { .. } => "KAMI-PANIC",
             Self::Exited(_) => "KAMI-EXIT",
             Self::Trapped { .. } => "KAMI-TRAP",
@@ -296,15 +304,25 @@ impl CallError {
     }
 }
 
-/// Calls a tool.
+/// Calls a tool on behalf of the default [`Principal`]; see [`call_as`].
+pub async fn call(
+    tool: &VerifiedTool,
+    arguments: JsonObject,
+    events: Arc<dyn EventSink>,
+) -> CallReport {
+    call_as(Principal::default(), tool, arguments, events).await
+}
+
+/// Calls a tool on behalf of a principal.
 ///
-/// Waits for a place if as many calls run as the engine allows; the time limit starts after that.
-/// Dropping the returned future ends the guest.
+/// Waits for a place if as many calls run as may, as the [`scheduler`](crate::scheduler) tells; the
+/// time limit starts after that. Dropping the returned future ends the guest.
 ///
 /// # Security
 /// `arguments` come from a client, and all that the guest does is hostile: both are bounded, and
 /// neither can make this panic or outlast the time limit.
-pub async fn call(
+pub async fn call_as(
+    principal: Principal,
     tool: &VerifiedTool,
     arguments: JsonObject,
     events: Arc<dyn EventSink>,
@@ -323,7 +341,7 @@ pub async fn call(
         return CallReport::without_entry(CallError::InvalidArguments(problems), started);
     }
     drop(arguments);
-    let _place = match sandbox.admit().await {
+    let _place = match sandbox.admit(principal, tool.priority()).await {
         Ok(place) => place,
         Err(refusal) => return CallReport::without_entry(refusal.into(), started),
     };
@@ -363,7 +381,8 @@ pub async fn call(
 /// Where the sandbox cannot be set up or entered.
 pub async fn warm_up(tool: &VerifiedTool) -> Result<CallStats, CallError> {
     let sandbox = tool.sandbox();
-    let _place = sandbox.admit().await.map_err(CallError::from)?;
+    let place = sandbox.admit(Principal::default(), tool.priority()).await;
+    let _place = place.map_err(CallError::from)?;
     let limit = sandbox.effective().limits().execution();
     let report = enter(sandbox, Arc::new(()), limit, async |store| {
         match sandbox.entry() {
@@ -498,6 +517,9 @@ fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &
     let limits = sandbox.effective().limits();
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return CallError::Exited(exit.0);
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return CallError::Busy { retry: POOL_RETRY };
     }
     if error.is::<CpuExhausted>() {
         return CallError::OutOfCpu { limit: limits.cpu() };
@@ -709,7 +731,7 @@ impl From<Refusal> for CallError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Rate(retry) => Self::TooOften { retry },
-            Refusal::Busy => Self::Busy,
+            Refusal::Busy(retry) => Self::Busy { retry },
         }
     }
 }

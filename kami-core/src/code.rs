@@ -52,9 +52,10 @@ pub const ALL: &[Explanation] = &[
     ),
     code(
         "KAMI-BUSY",
-        "As many calls of the package run as may (`max-concurrent-calls`), and none of them ended \
-         for as long as one call may last.",
-        "Try again later, or grant more places.",
+        "As many calls run as may, of all tools (`--max-concurrent`) or of this one \
+         (`max-concurrent-calls`), and too many wait already, or this one waited too long.",
+        "Try again after the time that the message tells. If that happens often, make fewer calls at \
+         once, or serve with more places, a longer line or more patience.",
     ),
     code(
         "KAMI-CANCELLED",

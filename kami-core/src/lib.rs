@@ -19,7 +19,7 @@
 //!    bytes once, checks digest, record and signature, has the [`engine`] compile them, and links
 //!    them into a [`sandbox::Sandbox`] under the [`grants::Effective`] grants: a
 //!    [`resolve::VerifiedTool`], the only thing that can be called.
-//! 5. [`call::call`] enters a fresh store, bounds it in time, memory and everything else, and gives
+//! 5. [`call::call`] waits for a place that the [`scheduler`] gives, enters a fresh store, bounds it in time, memory and everything else, and gives
 //!    a [`call::CallReport`], whatever the guest did.
 //! 6. A [`witness::Witness`] of the call leaves a record in the [`audit`] log, whatever came of it.
 //! 7. [`mcp`] puts 4 to 6 on the wire.
@@ -46,6 +46,7 @@ pub mod code;
 pub mod digest;
 pub mod name;
 pub mod rate;
+pub mod scheduler;
 
 // What is asked for, and what holds.
 pub mod grants;

@@ -23,6 +23,7 @@ use crate::name::{PackageId, ToolName};
 use crate::policy::{Policy, PolicyError, PolicyFile, Refusal, Ruling, Subject};
 use crate::registry::{DataDir, InstalledPackage, Registry, RegistryError};
 use crate::sandbox::{NameSource, Sandbox, SandboxError, Surroundings, sweep};
+use crate::scheduler::{Priority, ScheduleOptions};
 use crate::schema::{Schema, SchemaError};
 use crate::secrets::SecretSource;
 use crate::signing::{SignatureError, SignedArtifact, TrustError, TrustStore, Unsigned};
@@ -143,6 +144,7 @@ pub struct VerifiedTool {
     definition: ToolDefinition,
     arguments: Schema,
     sandbox: Arc<Sandbox>,
+    priority: Priority,
 }
 
 impl VerifiedTool {
@@ -165,7 +167,9 @@ impl VerifiedTool {
         let package = &manifest.package.id;
         let recording = surroundings.recording.as_ref();
         let requests = recording.map_or(&manifest.requests, |recording| &recording.requests);
-        let mut effective = ruling.into().effective(requests.clone());
+        let ruling = ruling.into();
+        let priority = ruling.priority;
+        let mut effective = ruling.effective(requests.clone());
         if let Some(recording) = recording {
             effective = effective.recorded_by(Arc::clone(&recording.recorder));
         }
@@ -192,6 +196,7 @@ impl VerifiedTool {
                 })?,
                 definition: definition.clone(),
                 sandbox: Arc::clone(&sandbox),
+                priority,
             }))
         });
         tools.collect()
@@ -210,6 +215,11 @@ impl VerifiedTool {
     /// What it may do.
     pub fn effective(&self) -> &Effective {
         self.sandbox.effective()
+    }
+
+    /// How urgent its calls are, as the policy says.
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     pub(crate) fn sandbox(&self) -> &Sandbox {
@@ -472,8 +482,8 @@ pub struct HostOptions {
     pub secrets: Option<SecretSource>,
     /// Looks up names in the place of the system, for requests and sockets of tools.
     pub names: Option<NameSource>,
-    /// The most calls at once.
-    pub concurrency: u32,
+    /// How many calls run at once, and how many wait.
+    pub schedule: ScheduleOptions,
     /// Tells the time by which keys expire.
     pub clock: fn() -> SystemTime,
     /// What compiles, as [`EngineOptions::compiler`] says.
@@ -484,14 +494,13 @@ pub struct HostOptions {
 
 impl Default for HostOptions {
     fn default() -> Self {
-        let EngineOptions { concurrency, compiler, .. } = EngineOptions::default();
         Self {
             environment: BTreeMap::new(),
             secrets: None,
             names: None,
-            concurrency,
+            schedule: ScheduleOptions::default(),
             clock: SystemTime::now,
-            compiler,
+            compiler: None,
             policy: None,
         }
     }
@@ -505,9 +514,9 @@ impl Resolver {
     pub fn open(data: &DataDir, options: HostOptions) -> Result<Self, ResolveError> {
         let registry = Registry::open(data)?;
         let cache = Some(data.cache_dir());
-        let HostOptions { environment, secrets, names, concurrency, clock, compiler, policy } =
+        let HostOptions { environment, secrets, names, schedule, clock, compiler, policy } =
             options;
-        let engine = Engine::new(EngineOptions { cache, concurrency, compiler })?;
+        let engine = Engine::new(EngineOptions { cache, schedule, compiler })?;
         let surroundings = Surroundings {
             environment,
             scratch: Some(data.scratch_dir()),

@@ -48,8 +48,13 @@ impl Server {
 
     /// The same, with more in its environment.
     pub fn start_in(data: &DataDir, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(data, &[], environment)
+    }
+
+    /// The same, with more flags.
+    pub fn start_with(data: &DataDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program());
-        command.args(["--quiet", "serve", "--data-dir"]).arg(data.path());
+        command.args(["--quiet", "serve", "--data-dir"]).arg(data.path()).args(flags);
         command.env("KAMI_LOG", "warn").env("NO_COLOR", "1");
         command.envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

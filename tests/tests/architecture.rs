@@ -10,6 +10,7 @@ const MODULES: &[&str] = &[
     "digest",
     "name",
     "rate",
+    "scheduler",
     "grants",
     "manifest",
     "schema",

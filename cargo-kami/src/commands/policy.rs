@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use kami_core::policy::{Policy, PolicyFile, Publisher, SectionName, Subject};
 use kami_core::registry::{InstalledPackage, Registry};
+use kami_core::scheduler::Priority;
 use kami_core::signing::TrustStore;
 use serde::Serialize;
 
@@ -50,6 +51,7 @@ struct Line<'a> {
     refused_by: Option<String>,
     granted_by: Option<String>,
     ceilings: Vec<String>,
+    priority: String,
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
@@ -101,7 +103,11 @@ fn show(json: bool, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> 
                 [] => String::new(),
                 ceilings => format!(", under the ceilings of {}", ceilings.join(", ")),
             };
-            let said = one_line(&format!("{said}{ceilings}"));
+            let priority = match line.priority.as_str() {
+                "normal" => String::new(),
+                other => format!(", at {other} priority"),
+            };
+            let said = one_line(&format!("{said}{ceilings}{priority}"));
             shell.data(format_args!("{:<32} {said}", line.id))?;
         }
     }
@@ -119,12 +125,14 @@ fn line<'a>(policy: &Policy, package: &'a InstalledPackage, trust: &TrustStore) 
             refused_by: Some(refusal.section.to_string()),
             granted_by: None,
             ceilings: Vec::new(),
+            priority: Priority::default().to_string(),
         },
         Ok(ruling) => Line {
             id,
             refused_by: None,
             granted_by: ruling.granted_by.map(|section| section.to_string()),
             ceilings: ruling.ceilings.iter().map(|(section, _)| section.to_string()).collect(),
+            priority: ruling.priority.to_string(),
         },
     }
 }

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kami_core::mcp::{self, Server, ServerOptions};
+use kami_core::scheduler::ScheduleOptions;
 use tokio::net::TcpListener;
 
 use crate::exit::Exit;
@@ -24,6 +26,7 @@ Examples:
   cargo kami serve
   cargo kami serve --data-dir ./tools -v
   cargo kami serve --http 127.0.0.1:3000
+  cargo kami serve --max-concurrent 16 --max-queued 100
   claude mcp add kami -- cargo-kami serve")]
 pub struct Args {
     /// Put into the `_meta` of each result what the call took
@@ -35,15 +38,48 @@ pub struct Args {
     /// Serve over HTTP at this address of this machine, on /mcp, instead of stdin and stdout
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
+    /// The most calls at once, of all tools together, from 1 to 1000 [default: 256]
+    ///
+    /// Each takes memory up to its tool's limit. How many of one tool run at once is its own limit,
+    /// `max-concurrent-calls`.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    max_concurrent: Option<u32>,
+    /// The most calls that wait for others to end, from 0 to 10000 [default: 512]
+    ///
+    /// A call beyond it fails at once with KAMI-BUSY, and a time after which to try again.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    max_queued: Option<u32>,
+    /// The longest that a call waits, from 1 to 3600 seconds [default: 30]
+    ///
+    /// No call waits longer than it may last, either. Then it fails with KAMI-BUSY, too.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    max_queue_seconds: Option<u64>,
     #[command(flatten)]
     audit: AuditFlags,
+}
+
+impl Args {
+    fn schedule(&self) -> ScheduleOptions {
+        let mut schedule = ScheduleOptions::default();
+        if let Some(places) = self.max_concurrent {
+            schedule.places = places;
+        }
+        if let Some(most) = self.max_queued {
+            // There is one client, and all of the line is its own.
+            (schedule.most_waiting, schedule.most_waiting_of_one) = (most as usize, most as usize);
+        }
+        if let Some(seconds) = self.max_queue_seconds {
+            schedule.patience = Duration::from_secs(seconds);
+        }
+        schedule
+    }
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
     host::bound_arenas();
     host::raise_file_limit();
     host::runtime()?.block_on(async {
-        let resolver = host::resolver(settings, shell)?;
+        let resolver = host::scheduled_resolver(settings, args.schedule(), shell)?;
         // A policy that cannot be read refuses every call, until it is mended.
         let policy = policy::load(settings).ok().flatten();
         let log = args.audit.open(&settings.data_dir, policy.as_ref())?;

@@ -10,6 +10,7 @@ use kami_core::manifest::JsonObject;
 use kami_core::policy::Ruling;
 use kami_core::resolve::{HostOptions, Resolver, VerifiedTool};
 use kami_core::sandbox::Surroundings;
+use kami_core::scheduler::ScheduleOptions;
 use kami_core::signing::SignedArtifact;
 use kami_core::witness::Witness;
 use tokio::runtime::Runtime;
@@ -37,11 +38,24 @@ pub fn runtime() -> anyhow::Result<Runtime> {
 /// # Errors
 /// Where the registry cannot be opened or the engine does not start.
 pub fn resolver(settings: &Settings, shell: &Shell) -> anyhow::Result<Arc<Resolver>> {
+    scheduled_resolver(settings, ScheduleOptions::default(), shell)
+}
+
+/// The same, for a number of calls at once that an operator chose.
+///
+/// # Errors
+/// Where the registry cannot be opened or the engine does not start.
+pub fn scheduled_resolver(
+    settings: &Settings,
+    schedule: ScheduleOptions,
+    shell: &Shell,
+) -> anyhow::Result<Arc<Resolver>> {
     let options = HostOptions {
         environment: environment(),
         secrets: Some(secrets::source(&settings.data_dir, shell)),
         compiler: Some(compiler::compiler(settings.compile)),
         policy: Some(settings.policy.clone()),
+        schedule,
         ..HostOptions::default()
     };
     Ok(Arc::new(Resolver::open(&settings.data_dir, options)?))

@@ -15,7 +15,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     WasmBacktraceDetails,
@@ -24,17 +23,12 @@ use wasmtime::{
 use crate::component::Component;
 use crate::digest::hex;
 use crate::grants::MAX_MEMORY_BYTES;
+use crate::scheduler::{ScheduleOptions, Scheduler};
 
 use cache::NativeCache;
 use compiler::Turns;
 pub use compiler::{Compiler, native_code};
 use ticker::Ticker;
-
-/// The most calls at once; further ones wait for a place.
-///
-/// Each place reserves about 4 GiB of address space and no memory until it is used; 1,000 of them
-/// fit any 64-bit Linux, and stay far below the kernel's default limit of mappings.
-pub const DEFAULT_CONCURRENCY: u32 = 256;
 
 /// The most elements of one table; the largest interpreters have a few thousand functions.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 20_000;
@@ -52,23 +46,17 @@ pub(crate) const MAX_MEMORIES: u32 = 1;
 /// does not keep the next one waiting.
 const MIN_COMPILATIONS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 
-/// Where an [`Engine`] gets and keeps native code, and how many calls it runs at once.
-#[derive(Debug, Clone)]
+/// Where an [`Engine`] gets and keeps native code, and which calls it runs when.
+#[derive(Debug, Clone, Default)]
 pub struct EngineOptions {
     /// The directory of the native code cache, which only its owner may write; without one, every
     /// process compiles anew.
     pub cache: Option<PathBuf>,
-    /// The most calls at once.
-    pub concurrency: u32,
+    /// How many calls run at once, and how many wait.
+    pub schedule: ScheduleOptions,
     /// What compiles. Without one, that is done in this process, and a component that was made for
     /// it can take minutes and gigabytes: set one where components of strangers are compiled.
     pub compiler: Option<Compiler>,
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self { cache: None, concurrency: DEFAULT_CONCURRENCY, compiler: None }
-    }
 }
 
 /// Why there is no engine, or no native code.
@@ -123,7 +111,7 @@ struct Shared {
     unmetered: Machine,
     metered: OnceLock<Machine>,
     options: EngineOptions,
-    places: Semaphore,
+    scheduler: Scheduler,
     compilations: Turns,
 }
 
@@ -158,11 +146,11 @@ impl Engine {
     /// reserved, as under `ulimit -v`, calls allocate on demand, which is slower.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
         let unmetered = Machine::start(Metering::Off, &options)?;
-        let places = Semaphore::new(options.concurrency as usize);
+        let scheduler = Scheduler::new(options.schedule);
         let cores = std::thread::available_parallelism().unwrap_or(MIN_COMPILATIONS);
         let compilations = Turns::new(cores.max(MIN_COMPILATIONS).get());
         let metered = OnceLock::new();
-        let shared = Shared { unmetered, metered, options, places, compilations };
+        let shared = Shared { unmetered, metered, options, scheduler, compilations };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -202,9 +190,9 @@ impl Engine {
         Ok(Code { component, metering })
     }
 
-    /// Waits for a place among all calls.
-    pub(crate) async fn place(&self) -> SemaphorePermit<'_> {
-        self.shared.places.acquire().await.expect("the semaphore is never closed")
+    /// Gives places to all calls.
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.shared.scheduler
     }
 
     /// The wasmtime engine on which `metering` runs.
@@ -226,7 +214,7 @@ impl Engine {
 
 impl Machine {
     fn start(metering: Metering, options: &EngineOptions) -> Result<Self, EngineError> {
-        let pool = InstanceAllocationStrategy::Pooling(pool(options.concurrency));
+        let pool = InstanceAllocationStrategy::Pooling(pool(options.schedule.places));
         let wasmtime = wasmtime::Engine::new(config(metering).allocation_strategy(pool)).or_else(
             |error| {
                 tracing::warn!(%error, "no address space for a pool of instances; calls will be slower");
@@ -310,14 +298,15 @@ fn config(metering: Metering) -> Config {
 }
 
 /// The pool from which instances are taken: no system call and no page fault on a warm call.
-fn pool(concurrency: u32) -> PoolingAllocationConfig {
+fn pool(places: u32) -> PoolingAllocationConfig {
+    let places = places.max(1);
     let pagemap_scan = PoolingAllocationConfig::is_pagemap_scan_available();
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(concurrency)
-        .total_memories(concurrency)
-        .total_stacks(concurrency)
-        .total_tables(MAX_TABLES * concurrency)
-        .total_core_instances(MAX_CORE_INSTANCES * concurrency)
+    pool.total_component_instances(places)
+        .total_memories(places)
+        .total_stacks(places)
+        .total_tables(MAX_TABLES * places)
+        .total_core_instances(MAX_CORE_INSTANCES * places)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
@@ -325,7 +314,7 @@ fn pool(concurrency: u32) -> PoolingAllocationConfig {
         .max_core_instance_size(256 << 10)
         .max_memory_size(MAX_MEMORY_BYTES as usize)
         .table_elements(MAX_TABLE_ELEMENTS)
-        .max_unused_warm_slots(concurrency)
+        .max_unused_warm_slots(places)
         .pagemap_scan(Enabled::Auto)
         // Without the scan, resetting kept memory costs a memset, so less of it is kept.
         .linear_memory_keep_resident(if pagemap_scan { 1 << 20 } else { 64 << 10 })

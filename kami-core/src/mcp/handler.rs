@@ -29,9 +29,10 @@ use super::calls::{Terms, ToolCall};
 use super::events::{Speaker, guest_level};
 use super::outcome;
 use super::wire::Wire;
-use crate::call::{CallError, Level, call};
+use crate::call::{CallError, Level, call_as};
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
+use crate::scheduler::Principal;
 use crate::witness::Witness;
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
@@ -64,6 +65,8 @@ pub(super) struct Handler {
     rate: Option<Arc<TokenBucket>>,
     /// Who answers, as `_meta` tells it.
     server_info: Value,
+    /// On whose behalf it calls.
+    principal: Principal,
 }
 
 /// Every revision of the protocol, oldest first.
@@ -91,6 +94,7 @@ impl Handler {
         Self {
             rate,
             server_info: serde_json::to_value(server_info()).unwrap_or_default(),
+            principal: options.principal.unwrap_or_else(Principal::unnamed),
             resolver,
             options,
             generation,
@@ -162,7 +166,7 @@ impl Handler {
         let logger = entry.wire_name.clone();
         let speaker = Speaker::new(wire, logger, terms.log_level, terms.progress);
         let events = witness.watch(Arc::new(speaker));
-        let report = call(&tool, arguments, events).await;
+        let report = call_as(self.principal, &tool, arguments, events).await;
         witness.ended(&report);
         let stats = self.options.stats.then_some(report.stats);
         let mut result = outcome::reply(entry, report);

@@ -46,6 +46,7 @@ use crate::call::CallReport;
 use crate::digest::Digest;
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
+use crate::scheduler::Principal;
 use handler::Handler;
 use http::Door;
 use outbox::Outbox;
@@ -78,6 +79,8 @@ pub struct ServerOptions {
     pub audit: Option<Arc<AuditLog>>,
     /// The most calls of one client in a minute; `None`: any number.
     pub calls_per_minute: Option<u64>,
+    /// On whose behalf calls are made; `None`: each connection is a principal of its own.
+    pub principal: Option<Principal>,
 }
 
 impl Default for ServerOptions {
@@ -88,6 +91,7 @@ impl Default for ServerOptions {
             stats: false,
             audit: None,
             calls_per_minute: None,
+            principal: None,
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::grants::{Capabilities, Ceiling, Effective, Grant};
 use crate::manifest::source::SourceError;
 use crate::manifest::source::reader::below;
 use crate::name::{NameError, PackageId};
+use crate::scheduler::Priority;
 use crate::signing::{PublicKey, PublicKeyError};
 
 pub use source::parse_grant;
@@ -68,6 +69,7 @@ impl fmt::Display for AuditedArguments {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Section {
     refuse: Option<bool>,
+    priority: Option<Priority>,
     grant: Option<Grant>,
     ceiling: Option<Ceiling>,
 }
@@ -195,6 +197,8 @@ pub struct Ruling {
     pub granted_by: Option<SectionName>,
     /// What cuts the grant off, all of it together, with the sections that say so.
     pub ceilings: Vec<(SectionName, Ceiling)>,
+    /// How urgent its calls are.
+    pub priority: Priority,
 }
 
 impl Ruling {
@@ -208,7 +212,7 @@ impl Ruling {
 /// The grant as it is, where there is no policy.
 impl From<Grant> for Ruling {
     fn from(grant: Grant) -> Self {
-        Self { grant, granted_by: None, ceilings: Vec::new() }
+        Self { grant, granted_by: None, ceilings: Vec::new(), priority: Priority::default() }
     }
 }
 
@@ -233,8 +237,8 @@ impl Policy {
     ///
     /// Sections are taken from the most specific one on: the package's own, those of ids above it
     /// from the longest, its signer's by key, then by label, and the default. The first that says
-    /// whether to refuse decides that, the first with a grant replaces the operator's, and the
-    /// ceilings of all of them hold together.
+    /// whether to refuse decides that, and so does the first with a priority; the first with a grant
+    /// replaces the operator's, and the ceilings of all of them hold together.
     ///
     /// # Errors
     /// Where it is refused, with the section that says so.
@@ -252,6 +256,7 @@ impl Policy {
             grant: granting.map_or(granted, |(_, grant)| grant).clone(),
             granted_by: granting.map(|(name, _)| name.clone()),
             ceilings: ceilings.collect(),
+            priority: sections.iter().find_map(|(_, s)| s.priority).unwrap_or_default(),
         })
     }
 

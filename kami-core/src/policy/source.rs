@@ -11,6 +11,7 @@ use super::{AuditedArguments, Policy, Section, VERSION};
 use crate::grants::{Access, Binding, Ceiling, Ceilings, FsAccess, Grant, Limit, ScratchMode};
 use crate::manifest::source::reader::{self, Entries, Key, Reader, below};
 use crate::manifest::source::{LIMIT_KEYS, SourceError, read_limits};
+use crate::scheduler::Priority;
 
 const VERSION_KEY: Key = Key::new("version", "version = 1");
 const DEFAULT: Key = Key::new("default", r#"default = { ceiling = { fs = "read-only" } }"#);
@@ -23,11 +24,12 @@ const AUDIT: Key = Key::new("audit", r#"audit = { arguments = "digest" }"#);
 const FILE: &[Key] = &[VERSION_KEY, DEFAULT, PUBLISHER, TOOL, SERVER, AUDIT];
 
 const REFUSE: Key = Key::new("refuse", "refuse = true");
+const PRIORITY: Key = Key::new("priority", r#"priority = "high""#);
 const GRANT: Key = Key::new("grant", r#"grant = { net = ["api.example.com"] }"#);
 const CEILING: Key = Key::new("ceiling", r#"ceiling = { net = ["*.example.com"] }"#);
 
 /// The keys of a section.
-const SECTION: &[Key] = &[REFUSE, GRANT, CEILING];
+const SECTION: &[Key] = &[REFUSE, PRIORITY, GRANT, CEILING];
 
 const NET: Key = Key::new("net", r#"net = ["api.example.com"]"#);
 const FS: Key = Key::new("fs", r#"fs = "read-only""#);
@@ -121,6 +123,9 @@ fn elsewhere(_: &Reader<'_>, key: &str, table: &str) -> Option<String> {
         "mount-roots" if table.ends_with("grant") => {
             return Some("a ceiling has `mount-roots`; a grant has `mounts`".to_owned());
         }
+        "priority" if table.ends_with("grant") || table.ends_with("ceiling") => {
+            return Some("it belongs to the section itself, beside `grant`".to_owned());
+        }
         "mounts" if table.ends_with("ceiling") => {
             return Some("a grant has `mounts`; a ceiling has `mount-roots`".to_owned());
         }
@@ -157,13 +162,14 @@ impl Sections<'_, '_> {
 
     fn section(&mut self, entries: &Entries<'_>, header: &str) -> Section {
         let refuse = self.reader.flag(entries.get(&REFUSE));
+        let priority = self.reader.choice(entries.get(&PRIORITY), &Priority::ALL);
         let at = below(header, GRANT.name());
         let grant = self.reader.table(entries.get(&GRANT), &at, &[GRANT_KEYS]);
         let grant = grant.map(|table| self.grant(&table, &at));
         let at = below(header, CEILING.name());
         let ceiling = self.reader.table(entries.get(&CEILING), &at, &[CEILING_KEYS]);
         let ceiling = ceiling.map(|table| self.ceiling(&table, &at));
-        Section { refuse, grant, ceiling }
+        Section { refuse, priority, grant, ceiling }
     }
 
     fn grant(&mut self, entries: &Entries<'_>, header: &str) -> Grant {

@@ -135,6 +135,30 @@ fn the_most_specific_word_about_refusing_decides() {
 }
 
 #[test]
+fn the_most_specific_word_about_priority_decides() {
+    let policy = policy(
+        r#"
+        default.priority = "low"
+        tool."dev.example.*".priority = "high"
+        tool."dev.example.usual".priority = "normal"
+        tool."dev.example.silent".grant.env = ["X"]
+        "#,
+    );
+    for (package, expected) in [
+        ("org.other", Priority::Low),
+        ("dev.example.urgent", Priority::High),
+        ("dev.example.usual", Priority::Normal),
+        ("dev.example.silent", Priority::High),
+    ] {
+        let package = id(package);
+        let ruling = policy.apply(unsigned(&package), &Grant::default()).unwrap();
+        assert_eq!(ruling.priority, expected, "{package}");
+    }
+    let nothing = Policy::default().apply(unsigned(&id("a.b")), &Grant::default()).unwrap();
+    assert_eq!(nothing.priority, Priority::Normal);
+}
+
+#[test]
 fn everything_that_can_be_said_is_read() {
     let policy = policy(
         r#"
@@ -210,6 +234,18 @@ fn mistakes_are_told_with_line_value_and_remedy() {
         (
             "version = 1\n[default.grant]\nfs = \"read-only\"\nmounts.docs = {}",
             "4: `path` is missing: add `path = \"./docs\"`",
+        ),
+        (
+            "version = 1\n[tool.\"a.b\"]\npriority = \"urgent\"",
+            "3: `priority` cannot be \"urgent\": write one of \"low\", \"normal\", \"high\"",
+        ),
+        (
+            "version = 1\ndefault.priority = 1",
+            "2: `priority` is an integer, but must be a string: write it as in `priority = \"high\"`",
+        ),
+        (
+            "version = 1\n[tool.\"a.b\".grant]\npriority = \"high\"",
+            "3: unknown key `priority`: it belongs to the section itself, beside `grant`",
         ),
         (
             "version = 1\naudit.arguments = \"none\"",

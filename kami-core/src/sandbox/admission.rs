@@ -2,22 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
-use crate::engine::Engine;
 use crate::grants::Limits;
+use crate::name::PackageId;
 use crate::rate::TokenBucket;
+use crate::scheduler::{Claim, Lane, Permit, Principal, Priority, Scheduler};
 
 /// Bounds how many calls of one package run at once, and how many begin in a minute.
 pub(super) struct Admission {
-    places: Semaphore,
+    lane: Lane,
+    patience: Duration,
     rate: Option<TokenBucket>,
-}
-
-/// Places of a call that runs, given back when it ends.
-pub(crate) struct Admitted<'a> {
-    _of_the_package: SemaphorePermit<'a>,
-    _of_all: SemaphorePermit<'a>,
 }
 
 /// Why a call may not begin.
@@ -25,32 +19,31 @@ pub(crate) struct Admitted<'a> {
 pub(crate) enum Refusal {
     /// There were too many in the last minute; another one may begin after this time.
     Rate(Duration),
-    /// All places were taken for as long as a call of this package may last.
-    Busy,
+    /// Too many wait, or it waited for too long; it is worth to come again after this time.
+    Busy(Duration),
 }
 
 impl Admission {
-    pub(super) fn new(limits: &Limits) -> Self {
-        let places = limits.concurrent_calls().min(Semaphore::MAX_PERMITS);
-        let rate = limits.calls_per_minute().map(TokenBucket::per_minute);
-        Self { places: Semaphore::new(places), rate }
+    pub(super) fn new(package: Option<&PackageId>, limits: &Limits) -> Self {
+        let name = package.map_or("", PackageId::as_str);
+        Self {
+            lane: Lane::new(name, limits.concurrent_calls()),
+            patience: limits.execution(),
+            rate: limits.calls_per_minute().map(TokenBucket::per_minute),
+        }
     }
 
-    /// Waits for a place of the package's own first, so that a package whose calls hang keeps only
-    /// its own calls waiting, and nobody else's.
-    pub(super) async fn admit<'a>(
-        &'a self,
-        engine: &'a Engine,
-        patience: Duration,
-    ) -> Result<Admitted<'a>, Refusal> {
+    /// Waits for a place, for no longer than a call may last.
+    pub(super) async fn admit(
+        &self,
+        scheduler: &Scheduler,
+        principal: Principal,
+        priority: Priority,
+    ) -> Result<Permit, Refusal> {
         if let Some(rate) = &self.rate {
             rate.take().map_err(Refusal::Rate)?;
         }
-        let both = async {
-            let of_the_package = self.places.acquire().await;
-            let of_the_package = of_the_package.expect("the semaphore is never closed");
-            Admitted { _of_the_package: of_the_package, _of_all: engine.place().await }
-        };
-        tokio::time::timeout(patience, both).await.map_err(|_| Refusal::Busy)
+        let claim = Claim { principal, lane: self.lane, priority, patience: self.patience };
+        scheduler.admit(claim).await.map_err(|refusal| Refusal::Busy(refusal.retry()))
     }
 }

@@ -35,9 +35,10 @@ use crate::component::{Abi, Component};
 use crate::engine::{Code, Engine, EngineError, Metering};
 use crate::grants::{Access, Denial, Effective, Recording, SCRATCH_PATH, ScratchMode};
 use crate::name::PackageId;
+use crate::scheduler::{Permit, Principal, Priority};
 use crate::secrets::{Scrubber, SecretSource};
 
-pub(crate) use admission::{Admitted, Refusal};
+pub(crate) use admission::Refusal;
 pub(crate) use bindings::exports::kami::tool::tools as contract;
 pub(crate) use bindings::kami::tool::types;
 pub(crate) use bindings::{Tool, ToolPre, v0_1};
@@ -237,7 +238,8 @@ pub(crate) enum Entry {
 impl Sandbox {
     /// Links `code`, which was compiled from `component`, under `effective` grants.
     ///
-    /// Only a `package` has a place for what is to be kept.
+    /// Only a `package` has a place for what is to be kept, and all calls of one share its limit of
+    /// calls at once.
     ///
     /// # Errors
     /// Where the component imports what the host does not offer, or a mount is not fit to be one.
@@ -284,7 +286,7 @@ impl Sandbox {
             mounts,
             scratch: scratch_source(&effective, surroundings, package),
             names: Names::new(surroundings.names.clone()),
-            admission: Admission::new(&effective.limits()),
+            admission: Admission::new(package, &effective.limits()),
             secrets: Arc::new(secrets),
             effective: Arc::new(effective),
         })
@@ -300,9 +302,13 @@ impl Sandbox {
         self.secrets.scrubber()
     }
 
-    /// Waits for a place to run a call in: one of the package's own, and then one of all.
-    pub(crate) async fn admit(&self) -> Result<Admitted<'_>, Refusal> {
-        self.admission.admit(&self.engine, self.effective.limits().execution()).await
+    /// Waits for a place to run a call in.
+    pub(crate) async fn admit(
+        &self,
+        principal: Principal,
+        priority: Priority,
+    ) -> Result<Permit, Refusal> {
+        self.admission.admit(self.engine.scheduler(), principal, priority).await
     }
 
     pub(crate) fn entry(&self) -> &Entry {

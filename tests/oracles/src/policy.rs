@@ -75,7 +75,8 @@ fn check_decision(
         Ok(ruling) => {
             let mut ceilings: Vec<_> = ruling.ceilings.iter().map(|(at, _)| place(at)).collect();
             ceilings.sort_unstable();
-            Decision::Permitted { granted_by: ruling.granted_by.as_ref().map(place), ceilings }
+            let granted_by = ruling.granted_by.as_ref().map(place);
+            Decision::Permitted { granted_by, ceilings, priority: ruling.priority.to_string() }
         }
     };
     let key = key.map(ToString::to_string);
@@ -98,13 +99,16 @@ fn grant_of(table: &Table, section: &Section<'_>) -> Grant {
 
 /// The sections of a policy that can be read, in any order.
 fn sections(table: &Table) -> Vec<Section<'_>> {
-    let section = |kind, name, value: &Value| Section {
-        kind,
-        name,
-        refuse: value.get("refuse").and_then(Value::as_bool),
-        grants: value.get("grant").is_some(),
-        has_ceiling: value.get("ceiling").is_some(),
-    };
+    fn section<'a>(kind: &'a str, name: &'a str, value: &'a Value) -> Section<'a> {
+        Section {
+            kind,
+            name,
+            refuse: value.get("refuse").and_then(Value::as_bool),
+            priority: value.get("priority").and_then(Value::as_str),
+            grants: value.get("grant").is_some(),
+            has_ceiling: value.get("ceiling").is_some(),
+        }
+    }
     let default = table.get("default").map(|value| section("default", "", value));
     let named = ["publisher", "tool"].into_iter().flat_map(|kind| {
         let tables = table.get(kind).and_then(Value::as_table).into_iter().flatten();
@@ -122,6 +126,8 @@ pub struct Section<'a> {
     pub name: &'a str,
     /// What it says about refusing, if anything.
     pub refuse: Option<bool>,
+    /// What it says about priority, if anything.
+    pub priority: Option<&'a str>,
     /// Whether it has a grant.
     pub grants: bool,
     /// Whether it has a ceiling.
@@ -152,6 +158,8 @@ pub enum Decision {
         granted_by: Option<usize>,
         /// The sections whose ceilings hold, in the order of their places.
         ceilings: Vec<usize>,
+        /// How urgent its calls are.
+        priority: String,
     },
 }
 
@@ -176,9 +184,11 @@ pub fn decide(
     }
     let holds =
         |at: &usize| sections[*at].has_ceiling && rank(&sections[*at], id, key, label).is_some();
+    let urgent = ranked(&|section| section.priority.is_some());
     Decision::Permitted {
         granted_by: ranked(&|section| section.grants),
         ceilings: (0..sections.len()).filter(holds).collect(),
+        priority: urgent.and_then(|at| sections[at].priority).unwrap_or("normal").to_owned(),
     }
 }
 
@@ -219,6 +229,7 @@ max-calls-per-minute = 600
 arguments = "full"
 [default]
 refuse = true
+priority = "low"
 [default.ceiling]
 net = ["*.example.com", "10.0.0.0/8:443"]
 fs = "read-only"
@@ -233,6 +244,7 @@ grant = { net = ["GET https://api.example.com/v1/*"], env = ["LANG"] }
 refuse = true
 [tool."dev.example.fetch"]
 refuse = false
+priority = "high"
 [tool."dev.example.fetch".grant]
 fs = "sandbox"
 scratch = "kept"
@@ -240,7 +252,7 @@ secrets = ["TOKEN"]
 mounts = { docs = { path = "./docs", access = "read-write" } }
 limits = { max-cpu-ms = 10 }
 "#,
-    "version = 2\n[tool.\"nonsense\"]\nrefuse = \"yes\"\n[default.grant]\nmount-roots = 1\n",
+    "version = 2\n[tool.\"nonsense\"]\nrefuse = \"yes\"\npriority = 1\n[default.grant]\nmount-roots = 1\n",
     "net = [\"example.com\"]\nfs = \"none\"\nlimits = { max-memory-mb = 1 }\n",
 ];
 
@@ -250,10 +262,12 @@ mod tests {
 
     fn text(sections: &[Section<'_>]) -> String {
         let mut text = "version = 1\n".to_owned();
-        for Section { kind, name, refuse, grants, has_ceiling } in sections {
+        for Section { kind, name, refuse, priority, grants, has_ceiling } in sections {
             let name = if name.is_empty() { String::new() } else { format!(".\"{name}\"") };
             text += &format!("[{kind}{name}]\n");
             text += &refuse.map(|refuse| format!("refuse = {refuse}\n")).unwrap_or_default();
+            let priority = priority.map(|priority| format!("priority = \"{priority}\"\n"));
+            text += &priority.unwrap_or_default();
             text += if *grants { "grant = {}\n" } else { "" };
             text += if *has_ceiling { "ceiling = {}\n" } else { "" };
         }
@@ -283,6 +297,7 @@ mod tests {
                         kind: names[at].0,
                         name: names[at].1,
                         refuse: [None, Some(true), Some(false), None][mix % 4],
+                        priority: [None, Some("low"), Some("normal"), Some("high")][mix / 2 % 4],
                         grants: mix / 4 % 2 == 1,
                         has_ceiling: mix / 8 % 2 == 1,
                     }

@@ -14,7 +14,7 @@ mod world;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use kami_core::engine::DEFAULT_CONCURRENCY;
+use kami_core::scheduler::DEFAULT_PLACES;
 use serde_json::{Value, json};
 
 use crate::lab::id;
@@ -203,7 +203,7 @@ impl<'a> Soak<'a> {
             let patience = Instant::now() + PATIENCE;
             let mut all: Vec<u64> = Vec::new();
             let before = self.world.web.visits();
-            while all.len() < DEFAULT_CONCURRENCY as usize {
+            while all.len() < DEFAULT_PLACES as usize {
                 let url = json!({"url": url});
                 all.extend((0..AT_THE_DOOR).map(|_| self.server.begin(&tool, &url)));
                 while self.world.web.visits() < before + all.len() {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use kami_core::component::Artifact;
-use kami_core::engine::DEFAULT_CONCURRENCY;
 use kami_core::grants::{
     Access, Binding, Capabilities, FsAccess, Grant, Limit, Limits, MountRequest, ScratchMode,
 };
+use kami_core::scheduler::DEFAULT_PLACES;
 
 use crate::guests::guest;
 use crate::lab::{Lab, hostile, id, limits};
@@ -151,7 +151,7 @@ impl World {
         }
         for (name, fuel) in CROWDS {
             let mut requests = reaching(&origin, UNHURRIED);
-            let places = u64::from(DEFAULT_CONCURRENCY);
+            let places = u64::from(DEFAULT_PLACES);
             let limits = requests.limits.with(Limit::Concurrency, places);
             let limits = limits.and_then(|limits| match fuel {
                 Some(fuel) => limits.with(Limit::Fuel, fuel),

@@ -8,6 +8,7 @@
 mod scene;
 
 mod limits;
+mod schedule;
 mod demands;
 mod hoards;
 mod meetings;
