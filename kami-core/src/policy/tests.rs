@@ -241,7 +241,7 @@ fn mistakes_are_told_with_line_value_and_remedy() {
         ),
         (
             "version = 1\ndefault.priority = 1",
-            "2: `priority` is an integer, but must be a string: write it as in `priority = \"high\"`",
+            "2: `priority` must be a string: write it as in `priority = \"high\"`",
         ),
         (
             "version = 1\n[tool.\"a.b\".grant]\npriority = \"high\"",

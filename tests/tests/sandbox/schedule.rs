@@ -271,10 +271,9 @@ fn where_the_pool_has_no_room_a_call_is_told_to_come_again() {
             texts.push(called.expect("it is welcome").text());
         }
         describing.abort();
-        // How it ended does not matter here.
-        let _ = describing.await;
+        let described = describing.await;
         texts.dedup();
-        assert_eq!(texts.last().map(String::as_str), Some(busy), "{texts:?}");
+        assert_eq!(texts.last().map(String::as_str), Some(busy), "{texts:?}, {described:?}");
         let again = enter(&resolver, "neighbour/add", &json!({"a": 1, "b": 1})).await;
         assert_eq!(again.expect("it is welcome").structured(), &json!({"result": 2}));
     });
