@@ -48,7 +48,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             calls_per_minute: limits.into_iter().flatten().min(),
             ..ServerOptions::default()
         };
-        let tools = resolver.catalog()?.entries().len();
+        let tools = resolver.catalog()?.count()?;
         shell.status("Serving", format_args!("{tools} tools on stdin and stdout"));
         let interrupted = interruption()?;
         let (input, output) = mcp::stdio_pipes();
