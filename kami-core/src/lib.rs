@@ -32,7 +32,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let resolver = Resolver::open(&DataDir::new("/srv/kami"), HostOptions::default())?;
 //! let catalog = resolver.catalog()?;
-//! let tool = resolver.resolve(catalog.find("fetch_url")?).await?;
+//! let tool = resolver.resolve(&catalog.find("fetch_url")?).await?;
 //! let arguments = [("url".to_owned(), "https://docs.rs".into())].into_iter().collect();
 //! let report = call::call(&tool, arguments, Arc::new(())).await;
 //! println!("{:?} in {:?}", report.outcome, report.stats.inside);

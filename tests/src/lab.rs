@@ -233,7 +233,7 @@ pub async fn enter(
     arguments: &Value,
 ) -> Result<Called, ResolveError> {
     let catalog = resolver.catalog()?;
-    let tool = resolver.resolve(catalog.find(&id(tool))?).await?;
+    let tool = resolver.resolve(&catalog.find(&id(tool))?).await?;
     let events = Arc::new(Collected::default());
     let arguments = arguments.as_object().expect("arguments are an object").clone();
     let report = call(&tool, arguments, Arc::clone(&events) as _).await;

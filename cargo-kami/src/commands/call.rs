@@ -47,7 +47,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let package = &entry.package;
         let (about, digest) = (&package.manifest.package, package.digest);
         witness.saw(&entry.wire_name, about, digest, &arguments);
-        let tool = match resolver.resolve(entry).await {
+        let tool = match resolver.resolve(&entry).await {
             Ok(tool) => tool,
             Err(error) => {
                 witness.refused(&args.name, &error);

@@ -3,7 +3,7 @@
 use kami_core::audit::AuditEvent;
 use kami_core::grants::{Grant, MountName};
 use kami_core::policy::{Policy, Ruling, Subject};
-use kami_core::registry::{InstalledPackage, Registry};
+use kami_core::registry::{DataDir, InstalledPackage, Registry, RegistryError};
 use kami_core::resolve::Catalog;
 use kami_core::signing::TrustStore;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::exit::{Exit, Failure};
 use crate::ops::consent::{self, MountFlag};
 use crate::ops::rights::{self, Entry, Row};
-use crate::ops::{audit, policy};
+use crate::ops::{audit, installed, policy};
 use crate::settings::Settings;
 use crate::shell::{Shell, one_line};
 
@@ -88,7 +88,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         }
         return Ok(Exit::Success);
     };
-    let mut package = find(&registry, name)?;
+    let mut package = find(&settings.data_dir, &registry, name)?;
     let grant = edited(args, &package)?;
     if grant != package.grant {
         let log = audit::open(&settings.data_dir)?;
@@ -106,21 +106,12 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
 }
 
 /// By the id of its package, whole or short, or by any name of one of its tools.
-fn find(registry: &Registry, name: &str) -> anyhow::Result<InstalledPackage> {
-    let packages = registry.packages()?;
-    let exact = packages.iter().find(|package| package.id().as_str() == name);
-    let mut short = packages.iter().filter(|package| package.id().short() == name);
-    match (exact, short.next(), short.next()) {
-        (Some(package), ..) | (None, Some(package), None) => Ok(package.clone()),
-        (None, Some(first), Some(second)) => {
-            let message = format!("`{name}` could mean `{}` or `{}`", first.id(), second.id());
-            Err(Failure::new(Exit::Usage, message).help("give the whole id").into())
-        }
-        (None, None, _) => {
-            let catalog = Catalog::read(registry)?;
-            Ok(InstalledPackage::clone(&catalog.find_loosely(name)?.package))
-        }
+fn find(data: &DataDir, registry: &Registry, name: &str) -> anyhow::Result<InstalledPackage> {
+    if let Some(id) = installed::meant(registry, name)? {
+        return registry.package(&id)?.ok_or_else(|| RegistryError::NotInstalled(id).into());
     }
+    let entry = Catalog::open(data)?.find_loosely(name)?;
+    Ok(InstalledPackage::clone(&entry.package))
 }
 
 /// The grant after all edits, in the order of the help: what is taken is taken last.

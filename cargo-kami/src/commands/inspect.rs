@@ -43,7 +43,7 @@ struct Everything<'a> {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
-    let artifact = source::named(&args.name, settings, shell)?;
+    let artifact = source::named(&args.name, settings)?;
     let signers = signing::valid_signers(&artifact);
     if args.wit {
         let wit = compiler::wit(&artifact, settings.compile)?;

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use kami_core::audit::AuditEvent;
-use kami_core::grants::Grant;
 use kami_core::name::ToolName;
 use kami_core::registry::{InstallOptions, Installed, InstalledPackage, Registry, RegistryError};
-use kami_core::resolve::Catalog;
 use kami_core::signing::{SignedArtifact, TrustStore, Unsigned};
 use serde::Serialize;
 
@@ -75,7 +73,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let signed = audit::refusal(&log, &place, "KAMI-SIGNATURE", signed)?;
     let policy = policy::load(settings)?;
     let replaced = replaced(&registry, &signed)?;
-    let renamed = renamed(&registry, &signed, replaced.as_ref(), args.alias.as_ref());
+    let renamed = renamed(&registry, &signed, replaced.as_ref(), args.alias.as_ref())?;
     let question = Question {
         policy: policy.as_ref(),
         replaced: replaced.as_ref(),
@@ -149,19 +147,9 @@ fn renamed(
     signed: &SignedArtifact,
     replaced: Option<&InstalledPackage>,
     alias: Option<&ToolName>,
-) -> Vec<(ToolName, ToolName)> {
-    let artifact = signed.artifact();
-    let package = InstalledPackage {
-        manifest: artifact.manifest().clone(),
-        digest: artifact.digest(),
-        grant: Grant::default(),
-        alias: alias.or(replaced.and_then(|package| package.alias.as_ref())).cloned(),
-        signer: signed.signer(),
-        source: String::new(),
-        installed_at: 0,
-    };
-    // Where another entry is damaged, there is no catalog that could change.
-    Catalog::read(registry).map(|catalog| catalog.renamings(&package)).unwrap_or_default()
+) -> Result<Vec<(ToolName, ToolName)>, RegistryError> {
+    let alias = alias.or(replaced.and_then(|package| package.alias.as_ref()));
+    registry.renamings(signed.artifact().manifest(), alias)
 }
 
 /// A person may take long to decide, and decides about what was shown.

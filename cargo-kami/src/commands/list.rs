@@ -1,10 +1,10 @@
 //! `cargo kami list`: the tools that agents may call.
 
+use kami_core::resolve::Catalog;
 use kami_core::signing::TrustStore;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::ops::host;
 use crate::settings::Settings;
 use crate::shell::{Shell, one_line};
 
@@ -37,11 +37,12 @@ struct Line<'a> {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
-    let catalog = host::resolver(settings, shell)?.catalog()?;
+    let catalog = Catalog::open(&settings.data_dir)?;
     let trust = TrustStore::load(&settings.data_dir.trust_file())?;
     let filter = args.filter.as_deref().unwrap_or_default().to_lowercase();
     let mut shown = 0;
-    for entry in catalog.entries() {
+    for entry in catalog.entries(None) {
+        let entry = entry?;
         let package = &entry.package.manifest.package;
         let definition = entry.definition();
         let words = [

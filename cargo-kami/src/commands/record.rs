@@ -146,7 +146,7 @@ fn verified(
     let path = Path::new(&args.name);
     let artifact: Artifact = match path.is_dir() {
         true => source::artifact(path, shell)?,
-        false => source::named(&args.name, settings, shell)?,
+        false => source::named(&args.name, settings)?,
     };
     let mut trust = TrustStore::load(&settings.data_dir.trust_file())?;
     let unsigned = if args.allow_unsigned { Unsigned::Allow } else { Unsigned::Refuse };

@@ -90,7 +90,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             calls_per_minute: limits.into_iter().flatten().min(),
             ..ServerOptions::default()
         };
-        let tools = resolver.catalog()?.entries().len();
+        let tools = resolver.catalog()?.count()?;
         let interrupted = interruption()?;
         let server = Server::new(resolver, options);
         match args.http {

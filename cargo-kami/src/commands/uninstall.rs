@@ -2,11 +2,11 @@
 
 use anyhow::Context as _;
 use kami_core::audit::AuditEvent;
-use kami_core::registry::Registry;
+use kami_core::registry::{Registry, RegistryError};
 use kami_core::sandbox::forget;
 
 use crate::exit::{Exit, Failure};
-use crate::ops::audit;
+use crate::ops::{audit, installed};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -29,32 +29,20 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let mut registry = Registry::open(&settings.data_dir)?;
     let log = audit::open(&settings.data_dir)?;
     for name in &args.names {
-        let packages = registry.packages()?;
-        let exact = packages.iter().find(|package| package.id().as_str() == name);
-        let mut short = packages.iter().filter(|package| package.id().short() == name);
-        let package = match (exact, short.next(), short.next()) {
-            (Some(package), _, _) | (None, Some(package), None) => package,
-            (None, Some(first), Some(second)) => {
-                let message = format!("`{name}` could mean `{}` or `{}`", first.id(), second.id());
-                return Err(Failure::new(Exit::Usage, message).help("give the whole id").into());
-            }
-            (None, None, _) => {
-                return Err(Failure::new(Exit::NotFound, format!("`{name}` is not installed"))
-                    .help("cargo kami list shows what is")
-                    .into());
-            }
-        };
-        let removed = registry.uninstall(package.id())?;
-        forget(&settings.data_dir.kept_scratch_dir(), removed.id())
-            .with_context(|| format!("removing what {} kept", removed.id()))?;
-        log.append(AuditEvent::Uninstall {
-            package: removed.id().clone(),
-            version: Some(removed.manifest.package.version.clone()),
+        let id = installed::meant(&registry, name)?.ok_or_else(|| {
+            Failure::new(Exit::NotFound, format!("`{name}` is not installed"))
+                .help("cargo kami list shows what is")
         })?;
-        shell.status(
-            "Uninstalled",
-            format_args!("{} {}", removed.id(), removed.manifest.package.version),
-        );
+        let removed = match registry.uninstall(&id) {
+            Ok(removed) => Ok(removed.manifest.package.version),
+            Err(damage @ RegistryError::UninstalledDamaged { .. }) => Err(damage),
+            Err(error) => return Err(error.into()),
+        };
+        forget(&settings.data_dir.kept_scratch_dir(), &id)
+            .with_context(|| format!("removing what {id} kept"))?;
+        let version = removed.as_ref().ok().cloned();
+        log.append(AuditEvent::Uninstall { package: id.clone(), version })?;
+        shell.status("Uninstalled", format_args!("{id} {}", removed?));
     }
     Ok(Exit::Success)
 }

@@ -15,6 +15,7 @@ pub mod compiler;
 pub mod consent;
 pub mod first_use;
 pub mod host;
+pub mod installed;
 pub mod keyring;
 pub mod keys;
 pub mod outcome;

@@ -8,9 +8,10 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use kami_core::component::{Artifact, MAX_BYTES};
 use kami_core::name::IdPrefix;
+use kami_core::resolve::Catalog;
 use kami_core::signing::{SignatureError, SignedArtifact, TrustStore, TrustedKey, Unsigned};
 
-use super::{CargoOptions, build, build_tool_file, host, manifest_in};
+use super::{CargoOptions, build, build_tool_file, manifest_in};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 use crate::shell::Shell;
@@ -59,15 +60,15 @@ pub fn read(path: &Path) -> anyhow::Result<Artifact> {
 ///
 /// # Errors
 /// Where there is neither, or it cannot be read.
-pub fn named(name: &str, settings: &Settings, shell: &Shell) -> anyhow::Result<Artifact> {
+pub fn named(name: &str, settings: &Settings) -> anyhow::Result<Artifact> {
     if Path::new(name).is_file() {
         return read(Path::new(name));
     }
     if name.contains(['/', '\\']) && name.ends_with(".wasm") {
         return Err(Failure::new(Exit::NotFound, format!("there is no file {name}")).into());
     }
-    let catalog = host::resolver(settings, shell)?.catalog()?;
-    let package = &catalog.find_loosely(name)?.package;
+    let entry = Catalog::open(&settings.data_dir)?.find_loosely(name)?;
+    let package = &entry.package;
     let bytes = settings.data_dir.read_artifact(package.digest)?;
     Artifact::parse(bytes).with_context(|| format!("reading the installed `{}`", package.id()))
 }

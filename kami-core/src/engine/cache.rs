@@ -67,22 +67,24 @@ impl NativeCache {
         let digest = Digest::of(source);
         let path = self.path(&digest);
         // Ours are files. Reading a pipe would never end, and a link leads out of the directory.
-        if !fs::symlink_metadata(&path).ok()?.is_file() {
+        let found = fs::symlink_metadata(&path).ok()?;
+        if !found.is_file() {
             tracing::warn!(path = %path.display(), "this is not a file of ours; compiling");
             return None;
         }
-        let mut bytes = Vec::new();
         let mut file = fs::File::open(&path).ok()?;
-        (&mut file).take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
-        let (mac, native) = bytes.split_first_chunk::<MAC_LENGTH>()?;
-        if self.mac(&digest, native).verify_slice(mac).is_err() {
+        let mut mac = [0; MAC_LENGTH];
+        file.read_exact(&mut mac).ok()?;
+        // Room for all of it at once: growing would copy it again and again.
+        let mut native = Vec::with_capacity(found.len().min(MAX_BYTES) as usize);
+        (&mut file).take(MAX_BYTES).read_to_end(&mut native).ok()?;
+        if self.mac(&digest, &native).verify_slice(&mac).is_err() {
             tracing::warn!(path = %path.display(), "cached native code is not authentic; compiling");
             return None;
         }
-        bytes.drain(..MAC_LENGTH);
         // It was used: others go before it. On a disk that is read-only none goes.
         let _ = file.set_modified(SystemTime::now());
-        Some(bytes)
+        Some(native)
     }
 
     /// Keeps `native` for the next process. A full disk only costs time later.

@@ -155,11 +155,11 @@ impl Handler {
         let package = &entry.package;
         let (about, digest) = (&package.manifest.package, package.digest);
         witness.saw(&entry.wire_name, about, digest, &arguments);
-        let tool = match self.resolver.resolve(entry).await {
+        let tool = match self.resolver.resolve(&entry).await {
             Ok(tool) => tool,
             Err(error) => {
                 witness.refused(&request.name, &error);
-                return Ok(outcome::refusal(entry, &error));
+                return Ok(outcome::refusal(&entry, &error));
             }
         };
         witness.knows(&tool);
@@ -169,7 +169,7 @@ impl Handler {
         let report = call_as(self.principal, &tool, arguments, events).await;
         witness.ended(&report);
         let stats = self.options.stats.then_some(report.stats);
-        let mut result = outcome::reply(entry, report);
+        let mut result = outcome::reply(&entry, report);
         if let Some(stats) = stats {
             outcome::attach(&mut result, &stats);
         }
@@ -237,16 +237,14 @@ impl ServerHandler for Handler {
             Some(cursor) => Some(name_of(&cursor)?),
             None => None,
         };
-        let mut entries = catalog.entries().skip_while(|entry| {
-            after.as_deref().is_some_and(|after| entry.wire_name.as_str() <= after)
-        });
-        let page: Vec<_> = entries.by_ref().take(self.options.page_size.get()).collect();
+        let mut entries = catalog.entries(after.as_deref());
+        let page: Result<Vec<_>, _> = entries.by_ref().take(self.options.page_size.get()).collect();
+        let page = page.map_err(|error| outcome::no_catalog(&error.into()))?;
         let next_cursor = match (page.last(), entries.next()) {
             (Some(last), Some(_)) => Some(cursor_after(last.wire_name.as_str())),
             _ => None,
         };
-        let mut result =
-            ListToolsResult::with_all_items(page.into_iter().map(outcome::tool).collect());
+        let mut result = ListToolsResult::with_all_items(page.iter().map(outcome::tool).collect());
         result.next_cursor = next_cursor;
         if is_stateless(&context) {
             result =

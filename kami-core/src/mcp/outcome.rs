@@ -55,8 +55,11 @@ pub(super) fn no_catalog(error: &ResolveError) -> ErrorData {
     ErrorData::internal_error(message, None)
 }
 
-/// A name that no installed tool has, or several.
+/// A name under which no tool was found.
 pub(super) fn unknown_tool(error: &ResolveError) -> ErrorData {
+    if let ResolveError::Registry(_) = error {
+        return no_catalog(error);
+    }
     ErrorData::invalid_params(error.to_string(), None)
 }
 

@@ -151,7 +151,11 @@ fn is_exposed(directory: &Path) -> io::Result<bool> {
     if found.mode() & 0o022 != 0 {
         return Ok(true);
     }
-    // A file made here belongs to whoever this process runs as.
+    if found.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(false);
+    }
+    // Where the file system has other users than the system, a file made here belongs to whoever
+    // this process is to it.
     let own = tempfile::tempfile_in(directory)?.metadata()?.uid();
     Ok(found.uid() != own)
 }

@@ -14,10 +14,15 @@
 //!
 //! Each package is pinned to the key that signed it first; see [`Pin`].
 //!
+//! How clients call a tool is worked out when packages come and go, in the same transaction, so
+//! that a tool is found at the same cost among ten and among ten thousand.
+//!
 //! The registry believes nothing that it reads. Rows are parsed into the types they were made
 //! of, and an artifact's bytes are verified by whoever wants to run them.
 
 mod data_dir;
+mod names;
+mod naming;
 mod pin;
 mod row;
 mod schema;
@@ -25,6 +30,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::io;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -38,6 +44,7 @@ use crate::name::{PackageId, ToolName};
 use crate::signing::{PublicKey, Rotation, SignedArtifact};
 
 pub use data_dir::DataDir;
+pub use names::CatalogEntry;
 pub use pin::Pin;
 pub use row::RowError;
 
@@ -269,6 +276,8 @@ impl RegistryError {
 pub struct Registry {
     connection: Connection,
     dir: DataDir,
+    /// What clients asked for last.
+    known: RefCell<names::Known>,
     /// Whether this one has looked for what killed installers left behind.
     swept: bool,
 }
@@ -282,7 +291,8 @@ impl Registry {
     pub fn open(dir: &DataDir) -> Result<Self, RegistryError> {
         dir.create()?;
         let connection = schema::open(dir)?;
-        let registry = Self { connection, dir: dir.clone(), swept: false };
+        let known = RefCell::default();
+        let registry = Self { connection, dir: dir.clone(), known, swept: false };
         match registry.prepare() {
             Ok(()) => Ok(registry),
             // The header is right, but not what it promises.
@@ -295,7 +305,7 @@ impl Registry {
 
     /// Prepares the queries, which proves that their tables are there.
     fn prepare(&self) -> Result<(), RegistryError> {
-        for query in [row::ALL, row::BY_ID, row::BY_TOOL, pin::ALL] {
+        for query in [row::ALL, row::BY_ID, names::BY_NAME, pin::ALL] {
             self.connection
                 .prepare_cached(query)
                 .map_err(|error| RegistryError::sql(&self.dir, error))?;
@@ -337,6 +347,7 @@ impl Registry {
             if let Some(key) = package.signer {
                 pin::keep(transaction, dir, package.id(), key, package.installed_at)?;
             }
+            names::renew(transaction, dir)?;
             Ok(before)
         })?;
         // An entry that could not be read is mended by being replaced.
@@ -378,8 +389,10 @@ impl Registry {
     pub fn uninstall(&mut self, id: &PackageId) -> Result<InstalledPackage, RegistryError> {
         let dir = &self.dir;
         let package = write(&mut self.connection, dir, |transaction| {
-            row::delete(transaction, dir, id)?
-                .ok_or_else(|| RegistryError::NotInstalled(id.clone()))
+            let package = row::delete(transaction, dir, id)?;
+            let package = package.ok_or_else(|| RegistryError::NotInstalled(id.clone()))?;
+            names::renew(transaction, dir)?;
+            Ok(package)
         })?;
         let package = package
             .map_err(|source| RegistryError::UninstalledDamaged { package: id.clone(), source })?;
@@ -402,17 +415,6 @@ impl Registry {
     pub fn package(&self, id: &PackageId) -> Result<Option<InstalledPackage>, RegistryError> {
         let found = row::select(&self.connection, &self.dir, row::BY_ID, [id.as_str()])?;
         Ok(found.into_iter().next())
-    }
-
-    /// The packages with a tool of this name, ordered by id, without reading any other package.
-    ///
-    /// # Errors
-    /// Where the database, or the entry of one of them, cannot be read.
-    pub fn packages_with_tool(
-        &self,
-        tool: &ToolName,
-    ) -> Result<Vec<InstalledPackage>, RegistryError> {
-        row::select(&self.connection, &self.dir, row::BY_TOOL, [tool.as_str()])
     }
 
     /// All pins, ordered by id.
@@ -466,11 +468,7 @@ impl Registry {
     /// # Errors
     /// Where the database cannot be read.
     pub fn generation(&self) -> Result<i64, RegistryError> {
-        let query = "SELECT generation FROM meta";
-        let read = |connection: &Connection| {
-            connection.prepare_cached(query)?.query_row([], |row| row.get(0))
-        };
-        read(&self.connection).map_err(|error| RegistryError::sql(&self.dir, error))
+        generation(&self.connection).map_err(|error| RegistryError::sql(&self.dir, error))
     }
 
     /// Removes an artifact that no package refers to any more.
@@ -513,6 +511,10 @@ impl Registry {
             );
         }
     }
+}
+
+fn generation(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT generation FROM meta")?.query_row([], |row| row.get(0))
 }
 
 /// Does `work` in one transaction under the write lock, and counts the generation up.

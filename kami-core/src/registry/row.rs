@@ -5,7 +5,7 @@ use std::error::Error;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row, named_params};
 
-use super::{DataDir, InstalledPackage, RegistryError};
+use super::{DataDir, InstalledPackage, RegistryError, names};
 use crate::digest::Digest;
 use crate::grants::Grant;
 use crate::manifest::Manifest;
@@ -24,12 +24,8 @@ pub(super) const ALL: &str = concat!("SELECT ", columns!(), " FROM packages ORDE
 /// The package with an id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM packages WHERE id = ?1");
 
-/// The packages with a tool of some name.
-pub(super) const BY_TOOL: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM packages WHERE key IN (SELECT package FROM tools WHERE name = ?1) ORDER BY id"
-);
+/// The package of a row that refers to it.
+pub(super) const BY_KEY: &str = concat!("SELECT ", columns!(), " FROM packages WHERE key = ?1");
 
 const DELETE: &str = concat!("DELETE FROM packages WHERE id = ?1 RETURNING ", columns!());
 
@@ -69,7 +65,7 @@ pub(super) fn select(
     Ok(packages)
 }
 
-/// Adds a package, which must not be there.
+/// Adds a package, which must not be there. Its tools get their names by [`names::renew`].
 pub(super) fn insert(
     connection: &Connection,
     dir: &DataDir,
@@ -93,12 +89,7 @@ pub(super) fn insert(
             ":installed_at": i64::try_from(package.installed_at).unwrap_or(i64::MAX),
         })
         .map_err(failed)?;
-    let add_tool = "INSERT INTO tools (name, package) VALUES (?1, ?2)";
-    let mut statement = connection.prepare_cached(add_tool).map_err(failed)?;
-    for tool in &package.manifest.tools {
-        statement.execute((tool.name.as_str(), key)).map_err(failed)?;
-    }
-    Ok(())
+    names::add(connection, key, &package.manifest).map_err(failed)
 }
 
 /// Replaces the grant of a package.

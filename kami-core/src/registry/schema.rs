@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{DataDir, RegistryError};
+use super::{DataDir, RegistryError, names};
 use crate::atomic_file;
 
 /// `KAMI` in ASCII, in the header of every registry; `file` and others show it.
@@ -62,6 +62,19 @@ const MIGRATIONS: &[&str] = &[
      CREATE INDEX pins_by_key ON pins (key);
      INSERT INTO pins (id, key, pinned_at)
          SELECT id, signer, installed_at FROM packages WHERE signer IS NOT NULL;",
+    // Which tool is meant by which name on the wire, and how many there are. What stands here for
+    // the names of what is installed already is replaced by `names::renew`, which follows the last
+    // step.
+    "CREATE TABLE names (
+         name TEXT NOT NULL PRIMARY KEY,
+         package INTEGER NOT NULL REFERENCES packages (key) ON DELETE CASCADE,
+         tool TEXT NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     CREATE UNIQUE INDEX one_name ON names (package, tool);
+     INSERT INTO names (name, package, tool)
+         SELECT package || '/' || name, package, name FROM tools;
+     DROP TABLE tools;
+     ALTER TABLE meta ADD COLUMN tools INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// Opens the database, which is made if it is not there.
@@ -71,7 +84,7 @@ pub(super) fn open(dir: &DataDir) -> Result<Connection, RegistryError> {
         return Err(RegistryError::Io { action: "create", path, source });
     }
     let mut connection = connect(&path).map_err(|error| RegistryError::sql(dir, error))?;
-    migrate(&mut connection, dir, MIGRATIONS)?;
+    migrate(&mut connection, dir, MIGRATIONS, |writing| names::renew(writing, dir))?;
     configure(&connection).map_err(|error| RegistryError::sql(dir, error))?;
     Ok(connection)
 }
@@ -158,11 +171,13 @@ impl Header {
     }
 }
 
-/// Applies the migrations that the file has not had: all of them or, on an error, none.
+/// Applies the migrations that the file has not had, and then does what SQL cannot say: all of it
+/// or, on an error, nothing.
 fn migrate(
     connection: &mut Connection,
     dir: &DataDir,
     migrations: &[&str],
+    finish: impl FnOnce(&Connection) -> Result<(), RegistryError>,
 ) -> Result<(), RegistryError> {
     let failed = |error| RegistryError::sql(dir, error);
     let reading = connection.transaction().map_err(failed)?;
@@ -178,6 +193,7 @@ fn migrate(
     for migration in &migrations[applied..] {
         writing.execute_batch(migration).map_err(failed)?;
     }
+    finish(&writing)?;
     writing.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     let version = i64::try_from(migrations.len()).expect("there are few migrations");
     writing.pragma_update(None, "user_version", version).map_err(failed)?;
@@ -198,12 +214,12 @@ mod tests {
             "INSERT INTO a SELECT x + 1 FROM a",
         ];
         for count in 1..=steps.len() {
-            migrate(&mut connection, &dir, &steps[..count]).unwrap();
-            migrate(&mut connection, &dir, &steps[..count]).unwrap();
+            migrate(&mut connection, &dir, &steps[..count], |_| Ok(())).unwrap();
+            migrate(&mut connection, &dir, &steps[..count], |_| Ok(())).unwrap();
         }
         let sum: i64 = connection.query_row("SELECT sum(x) FROM a", [], |row| row.get(0)).unwrap();
         assert_eq!(sum, 3);
-        let error = migrate(&mut connection, &dir, &steps[..1]).unwrap_err();
+        let error = migrate(&mut connection, &dir, &steps[..1], |_| Ok(())).unwrap_err();
         assert!(matches!(error, RegistryError::Newer { found: 3, known: 1, .. }), "{error}");
     }
 
@@ -212,9 +228,13 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         let dir = DataDir::new("in-memory");
         let steps = ["CREATE TABLE a (x INTEGER) STRICT", "DROP TABLE a", "nonsense"];
-        migrate(&mut connection, &dir, &steps[..1]).unwrap();
-        migrate(&mut connection, &dir, &steps).unwrap_err();
+        migrate(&mut connection, &dir, &steps[..1], |_| Ok(())).unwrap();
+        migrate(&mut connection, &dir, &steps, |_| Ok(())).unwrap_err();
         connection.query_row("SELECT count(*) FROM a", [], |_| Ok(())).unwrap();
-        migrate(&mut connection, &dir, &steps[..2]).unwrap();
+        let refused = |_: &Connection| Err(RegistryError::Foreign { path: dir.registry_file() });
+        migrate(&mut connection, &dir, &steps[..2], refused).unwrap_err();
+        connection.query_row("SELECT count(*) FROM a", [], |_| Ok(())).unwrap();
+        migrate(&mut connection, &dir, &steps[..2], |_| Ok(())).unwrap();
+        connection.query_row("SELECT count(*) FROM a", [], |_| Ok(())).unwrap_err();
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
+use super::naming::Unnamed;
 use super::*;
 use crate::component::{Artifact, fixtures};
 use crate::grants::{Limit, Limits};
@@ -67,7 +68,34 @@ fn assert_consistent(dir: &DataDir) -> Vec<InstalledPackage> {
     let check: String =
         registry.connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
+    assert_eq!(names(dir), names_of(&packages));
+    assert_eq!(registry.tool_count().unwrap(), names(dir).len());
     packages
+}
+
+/// The table of names as it is, with the tools as `id/tool`.
+fn names(dir: &DataDir) -> Vec<(String, String)> {
+    let registry = Registry::open(dir).unwrap();
+    let query = "SELECT names.name, id || '/' || tool FROM names
+                 JOIN packages ON packages.key = names.package ORDER BY names.name";
+    let mut statement = registry.connection.prepare(query).unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+/// The table of names as it should be, by what the manifests say.
+fn names_of(packages: &[InstalledPackage]) -> Vec<(String, String)> {
+    let mut unnamed = Vec::new();
+    for package in packages {
+        let (id, alias, tools) = (package.id(), package.alias.as_ref(), &package.manifest.tools);
+        let alone = tools.len() == 1;
+        unnamed.extend(tools.iter().map(|tool| Unnamed { id, alias, tool: &tool.name, alone }));
+    }
+    let names = naming::wire_names(&unnamed).into_iter().zip(&unnamed);
+    let mut names: Vec<_> =
+        names.map(|(name, of)| (name.to_string(), format!("{}/{}", of.id, of.tool))).collect();
+    names.sort();
+    names
 }
 
 fn stored_files(dir: &DataDir) -> usize {
@@ -158,21 +186,9 @@ fn uninstalling_leaves_nothing_and_says_what_is_not_there() {
     assert_eq!(registry.uninstall(package.id()).unwrap(), package);
     assert_eq!(assert_consistent(&scene.dir), []);
     assert_eq!(stored_files(&scene.dir), 0);
-    assert_eq!(registry.packages_with_tool(&"tool".parse().unwrap()).unwrap(), []);
+    assert_eq!(registry.tool_count().unwrap(), 0);
     let error = registry.uninstall(package.id()).unwrap_err();
     assert!(matches!(error, RegistryError::NotInstalled(_)), "{error}");
-}
-
-#[test]
-fn packages_are_found_by_their_tools() {
-    let scene = Scene::new();
-    let mut registry = scene.open();
-    for id in ["dev.example.b", "dev.example.a"] {
-        install(&mut registry, &unsigned(id, "1.0.0")).unwrap();
-    }
-    let found = registry.packages_with_tool(&"tool".parse().unwrap()).unwrap();
-    assert_eq!(found, registry.packages().unwrap());
-    assert_eq!(registry.packages_with_tool(&"other".parse().unwrap()).unwrap(), []);
 }
 
 #[test]
@@ -206,6 +222,195 @@ fn every_change_by_anyone_gives_another_generation() {
     }
     assert!(seen.is_sorted_by(|earlier, later| earlier < later), "{seen:?}");
     assert_eq!(reader.generation().unwrap(), *seen.last().unwrap());
+}
+
+/// The package with these tools.
+fn with_tools(id: &str, tools: &[&str]) -> SignedArtifact {
+    let mut manifest = fixtures::manifest(id, "1.0.0", "tool");
+    let tool = |name: &&str| {
+        let mut tool = manifest.tools[0].clone();
+        tool.name = name.parse().unwrap();
+        tool
+    };
+    manifest.tools = tools.iter().map(tool).collect();
+    let artifact = Artifact::parse(fixtures::component().seal(&manifest, None)).unwrap();
+    let (trust, now) = (TrustStore::default(), SystemTime::now());
+    SignedArtifact::verify(artifact, &trust, Unsigned::Allow, now).unwrap()
+}
+
+/// Makes a registry what it was before there were names in it.
+const DOWNGRADE: &str = "
+    CREATE TABLE tools (
+        name TEXT NOT NULL,
+        package INTEGER NOT NULL REFERENCES packages (key) ON DELETE CASCADE,
+        PRIMARY KEY (name, package)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX tools_by_package ON tools (package);
+    INSERT INTO tools (name, package) SELECT tool, package FROM names;
+    DROP TABLE names;
+    ALTER TABLE meta DROP COLUMN tools;
+    PRAGMA user_version = 2;";
+
+#[test]
+fn names_are_those_of_the_whole_set_after_any_changes_by_anyone() {
+    const IDS: [&str; 5] = ["com.a.web", "com.b.web", "com.c.net", "org.a.web", "org.b.web-fetch"];
+    const ALIASES: [Option<&str>; 5] = [None, Some("fetch"), Some("web"), Some("get"), None];
+    let (long, longer) = ("x".repeat(64), "x".repeat(63) + "y");
+    let tools: [&[&str]; 6] = [
+        &["fetch"],
+        &["get", "fetch"],
+        &["web_fetch", "com_a_web_fetch"],
+        &["post", "get", "put"],
+        &[&long, &longer],
+        &["web"],
+    ];
+    let scene = Scene::new();
+    let mut registries = [scene.open(), scene.open()];
+    let mut shapes = std::collections::BTreeSet::new();
+    for round in 0u64..150 {
+        let draw = Digest::of(&round.to_le_bytes());
+        let draw = |at: usize, of: usize| usize::from(draw.as_bytes()[at]) % of;
+        let registry = &mut registries[draw(0, 2)];
+        let id = IDS[draw(1, IDS.len())];
+        if draw(2, 4) == 0 {
+            match registry.uninstall(&self::id(id)) {
+                Ok(_) | Err(RegistryError::NotInstalled(_)) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        } else {
+            let artifact = with_tools(id, tools[draw(3, tools.len())]);
+            let alias = ALIASES[draw(4, ALIASES.len())].and_then(alias);
+            let before = names(&scene.dir);
+            let manifest = artifact.artifact().manifest();
+            let foretold = registry.renamings(manifest, alias.as_ref()).unwrap();
+            let options = InstallOptions { alias, ..InstallOptions::default() };
+            match registry.install(&artifact, &Grant::default(), &options) {
+                Ok(_) => assert_eq!(renamed(&before, &names(&scene.dir), id), foretold),
+                Err(RegistryError::AliasTaken { .. }) => assert_eq!(names(&scene.dir), before),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_consistent(&scene.dir);
+        if round % 10 == 0 {
+            let before = names(&scene.dir);
+            scene.tamper(DOWNGRADE);
+            registries = [scene.open(), scene.open()];
+            assert_eq!(names(&scene.dir), before, "the old registry was brought to the new form");
+        }
+        shapes.extend(names(&scene.dir).into_iter().map(|(name, _)| name));
+    }
+    // All kinds of names came about.
+    for name in ["fetch", "web_fetch", "com_a_web_fetch", "fetch_get"] {
+        assert!(shapes.contains(name), "{name} is missing in {shapes:?}");
+    }
+    assert!(shapes.iter().any(|name| name.starts_with("xxx") && name.contains('_')), "{shapes:?}");
+}
+
+/// Which tools of other packages than `id` have another name, before and after.
+fn renamed(
+    before: &[(String, String)],
+    after: &[(String, String)],
+    id: &str,
+) -> Vec<(ToolName, ToolName)> {
+    let others = before.iter().filter(|(_, tool)| tool.split('/').next() != Some(id));
+    let renamed = others.filter_map(|(old, tool)| {
+        let (new, _) = after.iter().find(|(_, found)| found == tool).unwrap();
+        (new != old).then(|| (old.parse().unwrap(), new.parse().unwrap()))
+    });
+    renamed.collect()
+}
+
+#[test]
+fn an_install_tells_whose_names_it_would_change() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    install(&mut registry, &with_tools("com.a.web", &["fetch", "post"])).unwrap();
+    install(&mut registry, &with_tools("com.b.net", &["get"])).unwrap();
+    let before = registry.generation().unwrap();
+    let renamed = |id, tools: &[&str], alias: Option<ToolName>| {
+        let artifact = with_tools(id, tools);
+        let renamings = registry.renamings(artifact.artifact().manifest(), alias.as_ref()).unwrap();
+        renamings.iter().map(|(old, new)| format!("{old}={new}")).collect::<Vec<_>>()
+    };
+    assert_eq!(renamed("org.c.net", &["fetch"], None), ["fetch=web_fetch"]);
+    assert_eq!(renamed("org.c.net", &["other"], None), [""; 0]);
+    assert_eq!(renamed("com.a.web", &["get"], None), ["get=net_get"]);
+    assert_eq!(renamed("org.c.net", &["other"], alias("get")), ["get=net_get"]);
+    assert_eq!(registry.generation().unwrap(), before, "nothing was changed");
+}
+
+#[test]
+fn a_tool_is_read_as_it_is_now_whoever_changed_it() {
+    let scene = Scene::new();
+    let (mut writer, reader) = (scene.open(), scene.open());
+    let name: ToolName = "tool".parse().unwrap();
+    assert!(reader.tool(&name).unwrap().is_none());
+    // The same key of the table each time, for another package or version.
+    for (id, version) in
+        [("dev.example.a", "1.0.0"), ("dev.example.b", "1.0.0"), ("dev.example.b", "2.0.0")]
+    {
+        let package = install(&mut writer, &unsigned(id, version)).unwrap().package;
+        for _ in 0..2 {
+            let found = reader.tool(&name).unwrap().unwrap();
+            assert_eq!(*found.package, package);
+            assert_eq!(found.full_name(), format!("{id}/tool"));
+            assert_eq!(*reader.tool_of(id, "tool").unwrap().unwrap().package, package);
+        }
+        let grant = Grant { net: vec!["example.com".parse().unwrap()], ..Grant::default() };
+        writer.set_grant(&package, &grant).unwrap();
+        assert_eq!(reader.tools("", 9).unwrap()[0].package.grant, grant);
+        if version == "1.0.0" && id == "dev.example.a" {
+            writer.uninstall(package.id()).unwrap();
+        }
+    }
+    assert!(reader.tool_of("dev.example.a", "tool").unwrap().is_none());
+    assert!(reader.tool_of("dev.example.b", "other").unwrap().is_none());
+}
+
+#[test]
+fn whoever_reads_waits_for_no_writer() {
+    let scene = Scene::new();
+    let (mut writer, reader) = (scene.open(), scene.open());
+    install(&mut writer, &unsigned("dev.example.t", "1.0.0")).unwrap();
+    let before = names(&scene.dir);
+    // It has the write lock, and has changed something, until all others have read.
+    write(&mut writer.connection, &scene.dir, |transaction| {
+        row::delete(transaction, &scene.dir, &id("dev.example.t"))?;
+        reader.connection.busy_timeout(Duration::ZERO).unwrap();
+        assert!(reader.tool(&"tool".parse().unwrap()).unwrap().is_some());
+        assert_eq!(reader.tools("", 9).unwrap().len(), 1);
+        assert_eq!(reader.generation().unwrap(), 1);
+        assert_eq!(names(&scene.dir), before, "neither does who opens it");
+        let busy = reader.connection.execute("UPDATE meta SET generation = 0", []);
+        assert!(busy.is_err(), "there is a writer");
+        Ok(())
+    })
+    .unwrap();
+    assert!(reader.tool(&"tool".parse().unwrap()).unwrap().is_none());
+}
+
+#[test]
+fn a_damaged_entry_keeps_no_other_tool_from_its_name() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    install(&mut registry, &with_tools("com.a.web", &["fetch"])).unwrap();
+    install(&mut registry, &with_tools("com.b.net", &["get"])).unwrap();
+    let find = |registry: &Registry, name: &str| registry.tool(&name.parse().unwrap());
+    for damage in ["alias = 'two words'", "id = 'no id'", "id = CAST(x'ff' AS TEXT)"] {
+        scene.tamper(&format!("UPDATE packages SET {damage} WHERE id = 'com.a.web'"));
+        let mut registry = scene.open();
+        assert!(matches!(find(&registry, "fetch"), Err(RegistryError::Row { .. })), "{damage}");
+        assert!(find(&registry, "get").unwrap().is_some(), "{damage}");
+        install(&mut registry, &with_tools("org.c.net", &["fetch"])).unwrap();
+        let found = find(&registry, "fetch").unwrap().unwrap();
+        assert_eq!(found.full_name(), "org.c.net/fetch", "{damage}");
+        assert!(matches!(registry.tools("", 9), Err(RegistryError::Row { .. })), "{damage}");
+        registry.uninstall(&id("org.c.net")).unwrap();
+        scene
+            .tamper("DELETE FROM packages WHERE id <> 'com.b.net'; UPDATE meta SET generation = 0");
+        install(&mut registry, &with_tools("com.a.web", &["fetch"])).unwrap();
+        assert_consistent(&scene.dir);
+    }
 }
 
 #[test]
@@ -388,7 +593,7 @@ fn a_registry_without_pins_gets_those_of_what_is_installed() {
     install(&mut registry, &signed("dev.example.t", "1.0.0", &[&alice])).unwrap();
     install(&mut registry, &unsigned("dev.example.u", "1.0.0")).unwrap();
     drop(registry);
-    scene.tamper("DROP TABLE pins; PRAGMA user_version = 1");
+    scene.tamper(&format!("{DOWNGRADE} DROP TABLE pins; PRAGMA user_version = 1"));
     assert_eq!(pinned(&scene.open()), [("dev.example.t".to_owned(), alice.public())]);
 }
 
@@ -434,7 +639,7 @@ fn database(sql: &str) -> Vec<u8> {
 #[test]
 fn a_newer_registry_is_refused_and_left_as_it_is() {
     let error = refused("newer", &database("PRAGMA user_version = 99"));
-    assert!(matches!(error, RegistryError::Newer { found: 99, known: 2, .. }), "{error}");
+    assert!(matches!(error, RegistryError::Newer { found: 99, known: 3, .. }), "{error}");
     assert!(error.to_string().contains("update"), "{error}");
 }
 
@@ -533,7 +738,7 @@ fn a_damaged_entry_is_named_and_mended() {
 fn foreign_keys_hold() {
     let scene = Scene::new();
     let registry = scene.open();
-    let dangling = "INSERT INTO tools (name, package) VALUES ('tool', 1)";
+    let dangling = "INSERT INTO names (name, package, tool) VALUES ('tool', 1, 'tool')";
     assert!(registry.connection.execute(dangling, []).is_err());
 }
 
@@ -566,7 +771,8 @@ fn an_uninstaller_that_dies_between_row_and_file_leaves_a_harmless_file() {
     let artifact = unsigned("dev.example.t", "1.0.0");
     let package = install(&mut registry, &artifact).unwrap().package;
     write(&mut registry.connection, &scene.dir, |transaction| {
-        row::delete(transaction, &scene.dir, package.id())
+        row::delete(transaction, &scene.dir, package.id())?;
+        names::renew(transaction, &scene.dir)
     })
     .unwrap();
     assert_eq!(assert_consistent(&scene.dir), []);

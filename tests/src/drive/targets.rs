@@ -117,7 +117,7 @@ impl Inside {
     async fn find(&self, tool: &str) -> Arc<VerifiedTool> {
         let catalog = self.resolver.catalog().expect("the registry can be read");
         let entry = catalog.find(tool).expect("it is installed");
-        self.resolver.resolve(entry).await.expect("it can be loaded")
+        self.resolver.resolve(&entry).await.expect("it can be loaded")
     }
 
     /// A call against the same guest in a host that does nothing else.

@@ -12,7 +12,7 @@ pub async fn ask(
 ) -> Result<String, Box<dyn std::error::Error>> {
     let resolver = Resolver::open(data, HostOptions::default())?;
     let catalog = resolver.catalog()?;
-    let tool = resolver.resolve(catalog.find(tool)?).await?;
+    let tool = resolver.resolve(&catalog.find(tool)?).await?;
 
     let arguments = arguments.as_object().ok_or("arguments are an object")?.clone();
     let events = Arc::new(Collected::default());

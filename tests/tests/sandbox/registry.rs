@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use kami_tests::lab::Lab;
+use kami_core::grants::Capabilities;
+use kami_tests::lab::{Lab, hostile, id};
 use rusqlite::Connection;
 
 /// Fails unless every command refuses the registry, says why, and leaves it as it is.
@@ -57,4 +58,20 @@ fn a_stranger_s_database_is_refused_and_left() {
     let lab = Lab::with_neighbour();
     alter(&lab, "PRAGMA application_id = 7; PRAGMA wal_checkpoint(TRUNCATE)");
     refused(&lab, "is a database, but not a KAMI registry");
+}
+
+#[test]
+fn a_damaged_entry_stops_no_other_tool_and_its_removal_is_recorded() {
+    let lab = Lab::with_neighbour();
+    lab.install(&hostile("victim", &["spin"], &Capabilities::default()));
+    let victim = id("victim");
+    alter(&lab, &format!("UPDATE packages SET granted = 'all of it' WHERE id = '{victim}'"));
+    let sum = lab.cargo_kami(&["call", "add", "--input", r#"{"a": 1, "b": 2}"#]);
+    assert_eq!((sum.code, sum.stdout.trim()), (Some(0), "3"), "{sum:?}");
+    lab.cargo_kami(&["call", "spin", "--input", "{}"])
+        .expect(18, "entry for `dev.kami.test.victim`");
+    lab.cargo_kami(&["uninstall", "victim"]).expect(18, "`dev.kami.test.victim` is uninstalled");
+    lab.cargo_kami(&["uninstall", "victim"]).expect(17, "`victim` is not installed");
+    let recorded = lab.cargo_kami(&["log", "--kind", "uninstall", "--json"]);
+    assert_eq!(recorded.stdout.matches(&victim).count(), 1, "{recorded:?}");
 }

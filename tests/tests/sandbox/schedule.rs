@@ -227,7 +227,7 @@ fn the_policy_says_whose_calls_go_first() {
             tokio::spawn(async move {
                 let catalog = resolver.catalog().expect("there is a registry");
                 let entry = catalog.find(&id(&format!("{name}/sleep"))).expect("it is installed");
-                let tool = resolver.resolve(entry).await.expect("it is trusted");
+                let tool = resolver.resolve(&entry).await.expect("it is trusted");
                 let arguments = [("millis".to_owned(), json!(millis))].into_iter().collect();
                 // Each is a principal, so that it is not their turn that decides.
                 call_as(Principal::unnamed(), &tool, arguments, Arc::new(())).await;

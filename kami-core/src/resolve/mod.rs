@@ -1,12 +1,14 @@
 //! From a name to a tool that may be called.
 //!
-//! The [`Catalog`] says which tools there are and how they are called; it is made from the registry
-//! alone, and nothing is run or verified for it. [`Resolver::resolve`] turns an entry of it into a
+//! The [`Catalog`] says which tools there are and how they are called; it reads in the registry what
+//! it is asked for, and runs and verifies nothing. [`Resolver::resolve`] turns an entry of it into a
 //! [`VerifiedTool`]: bytes read once, digest and signature checked, compiled, linked under the
 //! effective grants. That happens on the first call of a package, and again when it, its grant, the
 //! operator's policy or the set of trusted keys changes.
 
-use std::collections::{BTreeMap, HashMap};
+mod catalog;
+
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -27,6 +29,9 @@ use crate::scheduler::{Priority, ScheduleOptions};
 use crate::schema::{Schema, SchemaError};
 use crate::secrets::SecretSource;
 use crate::signing::{SignatureError, SignedArtifact, TrustError, TrustStore, Unsigned};
+
+pub use crate::registry::CatalogEntry;
+pub use catalog::{Catalog, Entries};
 
 /// How many packages are kept ready. Each takes some hundred kilobytes.
 const READY_PACKAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
@@ -232,196 +237,10 @@ impl VerifiedTool {
     }
 }
 
-/// The tools of a registry, by the names under which clients call them.
-pub struct Catalog {
-    generation: i64,
-    entries: BTreeMap<ToolName, CatalogEntry>,
-}
-
-/// One tool of a [`Catalog`].
-#[derive(Debug, Clone)]
-pub struct CatalogEntry {
-    /// The name on the wire.
-    pub wire_name: ToolName,
-    /// The package that it belongs to.
-    pub package: Arc<InstalledPackage>,
-    index: usize,
-}
-
-impl CatalogEntry {
-    /// What it is and takes, as recorded at install.
-    pub fn definition(&self) -> &ToolDefinition {
-        &self.package.manifest.tools[self.index]
-    }
-
-    /// The name that no other package can take: `id/tool`.
-    pub fn full_name(&self) -> String {
-        format!("{}/{}", self.package.id(), self.definition().name)
-    }
-}
-
-impl Catalog {
-    /// Makes the catalog of what is installed.
-    ///
-    /// # Errors
-    /// Where the registry cannot be read.
-    pub fn read(registry: &Registry) -> Result<Self, RegistryError> {
-        let generation = registry.generation()?;
-        Ok(Self::new(generation, registry.packages()?.into_iter().map(Arc::new)))
-    }
-
-    fn new(generation: i64, packages: impl IntoIterator<Item = Arc<InstalledPackage>>) -> Self {
-        let mut unnamed = Vec::new();
-        for package in packages {
-            unnamed.extend(
-                (0..package.manifest.tools.len()).map(|index| (Arc::clone(&package), index)),
-            );
-        }
-        let names = wire_names(&unnamed);
-        let entries = names.into_iter().zip(unnamed).map(|(wire_name, (package, index))| {
-            (wire_name.clone(), CatalogEntry { wire_name, package, index })
-        });
-        Self { generation, entries: entries.collect() }
-    }
-
-    /// The state of the registry from which it was made; another number is another state.
-    pub fn generation(&self) -> i64 {
-        self.generation
-    }
-
-    /// All tools, in the order of their names.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = &CatalogEntry> {
-        self.entries.values()
-    }
-
-    /// The names that tools of other packages would get if `package` were installed: each old one
-    /// with the new one.
-    pub fn renamings(&self, package: &InstalledPackage) -> Vec<(ToolName, ToolName)> {
-        let mut packages: BTreeMap<&PackageId, _> =
-            self.entries.values().map(|e| (e.package.id(), Arc::clone(&e.package))).collect();
-        packages.insert(package.id(), Arc::new(package.clone()));
-        let after = Self::new(self.generation, packages.into_values());
-        let others = self.entries.values().filter(|entry| entry.package.id() != package.id());
-        let renamed = others.filter_map(|entry| {
-            let name = &after.find(&entry.full_name()).ok()?.wire_name;
-            (*name != entry.wire_name).then(|| (entry.wire_name.clone(), name.clone()))
-        });
-        renamed.collect()
-    }
-
-    /// Finds a tool by its name on the wire or by `id/tool`, which no other package can take.
-    ///
-    /// # Errors
-    /// Where there is none, with the nearest name.
-    pub fn find(&self, name: &str) -> Result<&CatalogEntry, ResolveError> {
-        if let Some((id, tool)) = name.split_once('/') {
-            let matches = |entry: &&CatalogEntry| {
-                entry.package.id().as_str() == id && entry.definition().name.as_str() == tool
-            };
-            return self.entries.values().find(matches).ok_or_else(|| self.not_found(name));
-        }
-        let wire_name = name.parse::<ToolName>().ok();
-        wire_name.and_then(|name| self.entries.get(&name)).ok_or_else(|| self.not_found(name))
-    }
-
-    /// Finds a tool by every name that people use: as [`Self::find`] does, or by the id of its
-    /// package, or by its package's or its own short name.
-    ///
-    /// Short names are for people, who see which tool is meant. For agents they would let one
-    /// package take another's calls.
-    ///
-    /// # Errors
-    /// Where there is none, with the nearest name; or several, with all of them.
-    pub fn find_loosely(&self, name: &str) -> Result<&CatalogEntry, ResolveError> {
-        if let Ok(entry) = self.find(name) {
-            return Ok(entry);
-        }
-        let by: [&dyn Fn(&CatalogEntry) -> bool; 3] = [
-            &|entry| entry.package.id().as_str() == name,
-            &|entry| entry.package.id().short() == name,
-            &|entry| entry.definition().name.as_str() == name,
-        ];
-        for matches in by {
-            let mut found = self.entries.values().filter(|entry| matches(entry));
-            match (found.next(), found.next()) {
-                (None, _) => continue,
-                (Some(entry), None) => return Ok(entry),
-                (Some(first), Some(second)) => {
-                    let all = [first, second].into_iter().chain(found.take(8));
-                    let candidates = all.map(|entry| format!("`{}`", entry.wire_name)).collect();
-                    return Err(ResolveError::Ambiguous { name: name.to_owned(), candidates });
-                }
-            }
-        }
-        Err(self.not_found(name))
-    }
-
-    fn not_found(&self, name: &str) -> ResolveError {
-        const SIMILAR: f64 = 0.75;
-        let name: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
-        let nearest = self
-            .entries
-            .keys()
-            .map(|candidate| (strsim::jaro_winkler(&name, candidate.as_str()), candidate))
-            .filter(|(similarity, _)| *similarity > SIMILAR)
-            .max_by(|(a, _), (b, _)| a.total_cmp(b))
-            .map(|(_, candidate)| candidate.to_string());
-        ResolveError::NotFound { name, nearest }
-    }
-}
-
-/// Names tools: each its own name or the operator's alias where that is unique, else with its
-/// package's short name before it, else its whole id, else a digest of both after it.
-///
-/// The result depends on the set of tools only, not on the order of installs.
-fn wire_names(tools: &[(Arc<InstalledPackage>, usize)]) -> Vec<ToolName> {
-    let mut levels = vec![0; tools.len()];
-    loop {
-        let names: Vec<ToolName> = tools
-            .iter()
-            .zip(&levels)
-            .map(|((package, index), level)| wire_name(package, *index, *level))
-            .collect();
-        let mut holders: HashMap<&ToolName, Vec<usize>> = HashMap::new();
-        for (at, name) in names.iter().enumerate() {
-            holders.entry(name).or_default().push(at);
-        }
-        let clashes: Vec<usize> =
-            holders.into_values().filter(|holders| holders.len() > 1).flatten().collect();
-        if clashes.is_empty() {
-            return names;
-        }
-        // An alias was chosen by the operator, and yields only to another alias.
-        let aliased = |at: &usize| levels[*at] == 0 && tools[*at].0.alias.is_some();
-        let yielding: Vec<usize> = clashes.iter().copied().filter(|at| !aliased(at)).collect();
-        let yielding = if yielding.is_empty() { clashes } else { yielding };
-        yielding.into_iter().for_each(|at| levels[at] += 1);
-    }
-}
-
-fn wire_name(package: &InstalledPackage, index: usize, level: u32) -> ToolName {
-    let id = &package.manifest.package.id;
-    let tool = package.manifest.tools[index].name.as_str();
-    let alone = package.manifest.tools.len() == 1;
-    let name = match (level, &package.alias) {
-        (0, Some(alias)) if alone => alias.to_string(),
-        (0, Some(alias)) => format!("{alias}_{tool}"),
-        (0, None) => tool.to_owned(),
-        (1, _) => format!("{}_{tool}", id.short()),
-        (2, _) => format!("{id}_{tool}"),
-        (salt, _) => {
-            let digest = Digest::of(format!("{id}/{tool}/{salt}").as_bytes()).short();
-            let room = ToolName::MAX_LENGTH - digest.len() - 1;
-            format!("{}_{digest}", &tool[..tool.len().min(room)])
-        }
-    };
-    ToolName::lossy(&name)
-}
-
 /// Finds, verifies and keeps ready the tools of one data directory.
 pub struct Resolver {
     data: DataDir,
-    registry: Mutex<Registry>,
+    registry: Arc<Mutex<Registry>>,
     engine: Engine,
     surroundings: Surroundings,
     clock: fn() -> SystemTime,
@@ -526,7 +345,8 @@ impl Resolver {
             names,
             ..Surroundings::default()
         };
-        let catalog = Arc::new(Catalog::read(&registry)?);
+        let registry = Arc::new(Mutex::new(registry));
+        let catalog = Arc::new(Catalog::of(Arc::clone(&registry))?);
         let policy = policy.unwrap_or_else(|| PolicyFile::optional(data.policy_file()));
         if let Err(error) = policy.load() {
             // It may be mended while tools are served; until then, each call is refused.
@@ -542,7 +362,7 @@ impl Resolver {
         sweep(&data.scratch_dir());
         Ok(Self {
             data: data.clone(),
-            registry: Mutex::new(registry),
+            registry,
             engine,
             surroundings,
             clock,
@@ -564,9 +384,9 @@ impl Resolver {
     pub fn catalog(&self) -> Result<Arc<Catalog>, ResolveError> {
         let mut latest = lock(&self.latest);
         if latest.seen.elapsed() >= CATALOG_AGE {
-            let registry = lock(&self.registry);
-            if registry.generation()? != latest.catalog.generation {
-                latest.catalog = Arc::new(Catalog::read(&registry)?);
+            let generation = lock(&self.registry).generation()?;
+            if generation != latest.catalog.generation() {
+                latest.catalog = Arc::new(Catalog::of(Arc::clone(&self.registry))?);
             }
             let now = (self.clock)();
             let secrets = age_of_secrets(&self.data);
@@ -689,122 +509,4 @@ fn age_of_secrets(data: &DataDir) -> Option<SystemTime> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::component::fixtures;
-    use serde_json::json;
-
-    fn package(id: &str, tools: &[&str], alias: Option<&str>) -> InstalledPackage {
-        let mut manifest = fixtures::manifest(id, "1.0.0", tools[0]);
-        let tool = |name| {
-            serde_json::from_value(json!({"name": name, "inputSchema": {"type": "object"}}))
-                .unwrap()
-        };
-        manifest.tools = tools.iter().map(tool).collect();
-        InstalledPackage {
-            manifest,
-            digest: Digest::of(id.as_bytes()),
-            grant: Grant::default(),
-            alias: alias.map(|alias| alias.parse().unwrap()),
-            signer: None,
-            source: String::new(),
-            installed_at: 0,
-        }
-    }
-
-    fn catalog(packages: Vec<InstalledPackage>) -> Catalog {
-        Catalog::new(0, packages.into_iter().map(Arc::new))
-    }
-
-    fn names(catalog: &Catalog) -> Vec<String> {
-        catalog
-            .entries()
-            .map(|entry| format!("{}={}", entry.wire_name, entry.full_name()))
-            .collect()
-    }
-
-    #[test]
-    fn names_are_short_where_they_can_be_and_always_unique() {
-        let catalog = catalog(vec![
-            package("com.a.web", &["fetch", "post"], None),
-            package("com.b.net", &["fetch"], None),
-            package("org.c.net", &["fetch"], None),
-        ]);
-        assert_eq!(
-            names(&catalog),
-            [
-                "com_b_net_fetch=com.b.net/fetch",
-                "org_c_net_fetch=org.c.net/fetch",
-                "post=com.a.web/post",
-                "web_fetch=com.a.web/fetch",
-            ]
-        );
-    }
-
-    #[test]
-    fn aliases_win_and_do_not_shift_others() {
-        let catalog = catalog(vec![
-            package("com.a.web", &["fetch"], None),
-            package("com.b.net", &["get"], Some("fetch")),
-        ]);
-        assert_eq!(names(&catalog), ["fetch=com.b.net/get", "web_fetch=com.a.web/fetch"]);
-    }
-
-    #[test]
-    fn names_too_long_to_tell_apart_get_a_digest() {
-        let long = "x".repeat(64);
-        let catalog = catalog(vec![
-            package("com.a.web", &[&long], None),
-            package("com.b.web", &[&long], None),
-        ]);
-        assert_eq!(catalog.entries().len(), 2);
-        assert!(catalog.entries().all(|entry| entry.wire_name.as_str().len() <= 64));
-    }
-
-    #[test]
-    fn tools_are_found_by_every_name_people_use() {
-        let catalog = catalog(vec![
-            package("com.a.web", &["fetch", "post"], None),
-            package("com.b.hello", &["greet"], None),
-        ]);
-        for name in ["greet", "com.b.hello/greet", "com.b.hello", "hello"] {
-            assert_eq!(
-                catalog.find_loosely(name).unwrap().full_name(),
-                "com.b.hello/greet",
-                "{name}"
-            );
-        }
-        assert!(
-            matches!(catalog.find_loosely("web"), Err(ResolveError::Ambiguous { candidates, .. }) if candidates.len() == 2)
-        );
-        let error = catalog.find_loosely("gret").map(drop).unwrap_err().to_string();
-        assert!(error.contains("did you mean `greet`?"), "{error}");
-    }
-
-    #[test]
-    fn an_install_tells_whose_names_it_would_change() {
-        let before = catalog(vec![
-            package("com.a.web", &["fetch", "post"], None),
-            package("com.b.net", &["get"], None),
-        ]);
-        let renamed = |package| {
-            let renamings = before.renamings(&package);
-            renamings.iter().map(|(old, new)| format!("{old}={new}")).collect::<Vec<_>>()
-        };
-        assert_eq!(renamed(package("org.c.net", &["fetch"], None)), ["fetch=web_fetch"]);
-        assert_eq!(renamed(package("org.c.net", &["other"], None)), [""; 0]);
-        assert_eq!(renamed(package("com.a.web", &["get"], None)), ["get=net_get"]);
-    }
-
-    #[test]
-    fn no_package_takes_the_calls_of_another() {
-        let good = package("com.good.web", &["fetch"], None);
-        let evil = package("com.evil.fetch", &["fetch"], None);
-        let catalog = catalog(vec![good, evil]);
-        assert!(catalog.find("fetch").is_err(), "it was the name of the first one alone");
-        assert_eq!(catalog.find("com.good.web/fetch").unwrap().full_name(), "com.good.web/fetch");
-    }
 }
