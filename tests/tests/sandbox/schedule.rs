@@ -261,19 +261,28 @@ fn where_the_pool_has_no_room_a_call_is_told_to_come_again() {
     runtime().block_on(async {
         let called = enter(&resolver, "neighbour/add", &json!({"a": 1, "b": 1})).await;
         called.expect("it is welcome");
-        let engine = resolver.engine().clone();
-        // What describes itself has no place of the scheduler's, and an instance of the pool.
-        let describing = tokio::spawn(async move { describe(&engine, &endless).await.map(drop) });
+        // What describes itself has no place of the scheduler's, and an instance of the pool; unless
+        // the call beside it was the first to have that.
+        let begin = || {
+            let (engine, endless) = (resolver.engine().clone(), endless.clone());
+            tokio::spawn(async move { describe(&engine, &endless).await.map(drop) })
+        };
+        let mut describing = begin();
+        let started = Instant::now();
         let mut texts = Vec::new();
         let busy = "the server is busy: retry in 1 s [KAMI-BUSY]";
-        while !describing.is_finished() && !texts.iter().any(|text| text == busy) {
+        while !texts.iter().any(|text| text == busy) && started.elapsed() < PATIENCE {
+            if describing.is_finished() {
+                describing = begin();
+            }
             let called = enter(&resolver, "neighbour/add", &json!({"a": 1, "b": 1})).await;
             texts.push(called.expect("it is welcome").text());
         }
         describing.abort();
-        let described = describing.await;
+        // How it ended does not matter here.
+        let _ = describing.await;
         texts.dedup();
-        assert_eq!(texts.last().map(String::as_str), Some(busy), "{texts:?}, {described:?}");
+        assert_eq!(texts.last().map(String::as_str), Some(busy), "{texts:?}");
         let again = enter(&resolver, "neighbour/add", &json!({"a": 1, "b": 1})).await;
         assert_eq!(again.expect("it is welcome").structured(), &json!({"result": 2}));
     });
