@@ -3,7 +3,11 @@
 //! This is the way that has to be short. It passes rmcp's service loop by: a call is a task of its
 //! own, which writes its notifications and its reply itself.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use rmcp::model::{
     CallToolResult, ErrorData, Implementation, ProgressToken, RequestId, RequestMetaObject,
@@ -18,6 +22,12 @@ use super::unanswered::Unanswered;
 use super::wire::{Wire, json};
 use crate::call::Level;
 use crate::manifest::JsonObject;
+
+/// A call that takes no longer is quick: another thread would take a good part of that to wake up.
+const QUICK: Duration = Duration::from_micros(200);
+
+/// The most names of quick tools that one connection keeps.
+const MOST_REMEMBERED: usize = 1024;
 
 /// A request to call a tool.
 #[derive(Debug)]
@@ -56,33 +66,108 @@ enum ReplyContent {
     Error(ErrorData),
 }
 
-/// Where the calls of one connection are made that has many at once.
-pub(super) struct Calls {
+/// The calls of a connection that may have many at once.
+///
+/// Most tools have done their work in less time than it takes to have another thread do it. Calls of
+/// tools that did so the last time are made as they are read, and their replies written together.
+/// Any other is a task of its own, and so becomes one that did not end at once: a tool that was quick
+/// and is so no more keeps others waiting once, for a tick of the epoch at the most.
+#[derive(Clone)]
+pub(super) struct Calls(Arc<Shared>);
+
+struct Shared {
     handler: Arc<Handler>,
     outbox: Outbox,
     unanswered: Arc<Unanswered>,
+    /// The names under which tools were called that were quick.
+    quick: Mutex<HashSet<String>>,
 }
+
+/// A call that is made, and gives its reply unless it is cancelled.
+type Answering = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
 
 impl Calls {
     pub(super) fn new(handler: Arc<Handler>, outbox: Outbox, unanswered: Arc<Unanswered>) -> Self {
-        Self { handler, outbox, unanswered }
+        Self(Arc::new(Shared { handler, outbox, unanswered, quick: Mutex::default() }))
     }
 
-    /// Begins a call that was taken note of.
-    pub(super) fn begin(&self, call: ToolCall) {
-        let id = call.id.clone();
-        let (handler, outbox) = (Arc::clone(&self.handler), self.outbox.clone());
-        let unanswered = Arc::clone(&self.unanswered);
-        let task = tokio::spawn(async move {
+    /// Begins calls that were taken note of.
+    pub(super) fn begin(&self, calls: impl IntoIterator<Item = ToolCall>) {
+        for call in calls {
+            match self.0.is_quick(&call.name) {
+                true => self.make(call),
+                false => self.spawn(call.id.clone(), call.name.clone(), self.answer(call)),
+            }
+        }
+        self.0.outbox.write();
+    }
+
+    fn answer(&self, call: ToolCall) -> Answering {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move {
             let id = call.id.clone();
-            let reply = reply_to(&handler, call, Arc::new(outbox.clone())).await;
+            let reply = reply_to(&shared.handler, call, Arc::new(shared.outbox.clone())).await;
             // Whoever cancelled the call meanwhile gets no reply.
-            if unanswered.settle(&id) {
-                outbox.send(reply);
+            shared.unanswered.settle(&id).then_some(reply)
+        })
+    }
+
+    /// Makes a call here and now, as far as it can be.
+    fn make(&self, call: ToolCall) {
+        let (id, name) = (call.id.clone(), call.name.clone());
+        let mut answering = self.answer(call);
+        let started = Instant::now();
+        let polled = answering.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_pending() || started.elapsed() > QUICK {
+            self.0.forget(&name);
+        }
+        match polled {
+            Poll::Ready(reply) => {
+                if let Some(reply) = reply {
+                    self.0.outbox.queue(reply);
+                }
+            }
+            // The task polls it again, and then it is the task that is woken.
+            Poll::Pending => self.spawn(id, name, answering),
+        }
+    }
+
+    fn spawn(&self, id: RequestId, name: String, answering: Answering) {
+        let shared = Arc::clone(&self.0);
+        let task = tokio::spawn(async move {
+            let started = Instant::now();
+            let reply = answering.await;
+            if started.elapsed() <= QUICK {
+                shared.remember(name);
+            }
+            if let Some(reply) = reply {
+                shared.outbox.send(reply);
             }
         });
         let task = task.abort_handle();
-        self.unanswered.is_ended_by(&id, move || task.abort());
+        self.0.unanswered.is_ended_by(&id, move || task.abort());
+    }
+}
+
+impl Shared {
+    fn quick(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.quick.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_quick(&self, name: &str) -> bool {
+        self.quick().contains(name)
+    }
+
+    fn remember(&self, name: String) {
+        let mut quick = self.quick();
+        // A client may call one tool by several names, and ones that lead nowhere.
+        if quick.len() < MOST_REMEMBERED {
+            quick.insert(name);
+        }
+    }
+
+    fn forget(&self, name: &str) {
+        self.quick().remove(name);
     }
 }
 

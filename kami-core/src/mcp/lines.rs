@@ -47,6 +47,11 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
         Self { input, line: Vec::new(), complete: false, skipping: false }
     }
 
+    /// Whether a whole line was read already, so that [`Self::next`] gives it without waiting.
+    pub(super) fn has_line(&self) -> bool {
+        self.input.buffer().contains(&b'\n')
+    }
+
     /// The next line. What follows the last line end counts as a line too, unless it is empty.
     pub(super) async fn next(&mut self) -> io::Result<Line<'_>> {
         if self.complete {

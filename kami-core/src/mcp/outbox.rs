@@ -74,17 +74,46 @@ impl Outbox {
         self.send(json(message));
     }
 
+    /// Gives a message that need not be written before [`Self::write`] is called.
+    pub(super) fn queue(&self, mut message: Vec<u8>) {
+        message.push(b'\n');
+        let mut state = self.0.lock();
+        if !state.broken && !state.closed {
+            state.backlog += message.len();
+            state.queue.append(&mut message);
+        }
+    }
+
+    /// Writes what was queued.
+    pub(super) fn write(&self) {
+        let mut state = self.0.lock();
+        if state.queue.is_empty() {
+            return;
+        }
+        if let Some(output) = state.output.take() {
+            let queue = std::mem::take(&mut state.queue);
+            drop(state);
+            self.0.write_on(output, queue);
+        }
+    }
+
     /// Waits until fewer than `bytes` wait to be written, or none ever will.
     pub(super) async fn below(&self, bytes: usize) {
         loop {
             let mut written = std::pin::pin!(self.0.written.notified());
             // From here on, nothing is missed that happens before it is waited for.
             written.as_mut().enable();
-            if self.0.is_below(bytes) {
+            if self.is_below(bytes) {
                 return;
             }
             written.await;
         }
+    }
+
+    /// Whether fewer than `bytes` wait to be written, or none ever will.
+    pub(super) fn is_below(&self, bytes: usize) -> bool {
+        let state = self.0.lock();
+        state.broken || state.backlog < bytes
     }
 
     /// Whether the output still takes anything.
@@ -118,11 +147,6 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_below(&self, bytes: usize) -> bool {
-        let state = self.lock();
-        state.broken || state.backlog < bytes
-    }
-
     fn take(&self, line: Vec<u8>) {
         let mut state = self.lock();
         if state.broken || state.closed {
@@ -130,12 +154,13 @@ impl Shared {
             return;
         }
         state.backlog += line.len();
-        let Some(output) = state.output.take() else {
+        if state.output.is_none() || !state.queue.is_empty() {
             state.queue.extend_from_slice(&line);
-            return;
-        };
+        }
+        let Some(output) = state.output.take() else { return };
+        let chunk = if state.queue.is_empty() { line } else { std::mem::take(&mut state.queue) };
         drop(state);
-        self.write_on(output, line);
+        self.write_on(output, chunk);
     }
 
     /// Writes `chunk`, and what comes meanwhile, as far as the output takes it.

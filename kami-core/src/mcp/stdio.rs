@@ -23,12 +23,16 @@ use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 
-use super::calls::Calls;
+use super::calls::{Calls, ToolCall};
 use super::handler::Handler;
 use super::lines::{LONGEST, Line, LineReader};
 use super::message::{Fate, Refusal, brief, read};
 use super::outbox::Outbox;
 use super::unanswered::Unanswered;
+
+/// The most calls that are begun together: the first reply waits for the last of them, if all are of
+/// quick tools.
+const MOST_TOGETHER: usize = 8;
 
 /// The most bytes that may wait to be written before nothing more is read, so that a client which
 /// sends without reading costs bounded memory.
@@ -52,6 +56,8 @@ pub(super) struct StdioTransport<R> {
     outbox: Outbox,
     unanswered: Arc<Unanswered>,
     calls: Calls,
+    /// Calls that were read, and are begun before anything is waited for.
+    batch: Vec<ToolCall>,
     /// The request that has to be answered before the next line is read.
     turning_point: Option<RequestId>,
     /// True once nothing more is read: the input is over, or someone outside says so.
@@ -75,6 +81,7 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
             calls: Calls::new(handler, outbox.clone(), Arc::clone(&unanswered)),
             outbox,
             unanswered,
+            batch: Vec::with_capacity(MOST_TOGETHER),
             turning_point: None,
             ended,
             read_failed: Some(read_failed),
@@ -84,8 +91,11 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
     /// The next message for the session, or `None` at the end of the input.
     async fn next_message(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
-            self.unanswered.room().await;
-            self.outbox.below(MOST_UNWRITTEN).await;
+            if !self.may_read_on() {
+                self.calls.begin(self.batch.drain(..));
+                self.unanswered.room().await;
+                self.outbox.below(MOST_UNWRITTEN).await;
+            }
             let mut size = 0;
             let fate = match self.lines.next().await {
                 Ok(Line::Text(text)) => {
@@ -109,7 +119,7 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
                 Fate::Ignore => {}
                 Fate::Refuse(refusal) => self.outbox.push(&refusal),
                 Fate::Call(call) => match self.expect(&call.id, size) {
-                    Ok(()) => self.calls.begin(call),
+                    Ok(()) => self.batch.push(call),
                     Err(why) => self.outbox.push(&Refusal::invalid(None, why)),
                 },
                 Fate::Accept(message) => match self.admit(&message, size) {
@@ -120,8 +130,18 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
         }
     }
 
+    /// Whether the next line is there already, and may be read before the calls so far are begun.
+    fn may_read_on(&self) -> bool {
+        self.lines.has_line()
+            && self.batch.len() < MOST_TOGETHER
+            && self.unanswered.has_room()
+            && self.outbox.is_below(MOST_UNWRITTEN)
+    }
+
     /// Takes note of what a message means for those to come, or says why it cannot be accepted.
     fn admit(&mut self, message: &ClientJsonRpcMessage, size: usize) -> Result<(), String> {
+        // What came before it comes first.
+        self.calls.begin(self.batch.drain(..));
         match message {
             JsonRpcMessage::Request(request) => {
                 self.expect(&request.id, size)?;

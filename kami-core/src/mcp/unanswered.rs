@@ -33,6 +33,12 @@ struct Request {
     end: Option<Box<dyn FnOnce() + Send>>,
 }
 
+impl Requests {
+    fn has_room(&self) -> bool {
+        self.by_id.len() < MOST && self.bytes < MOST_BYTES
+    }
+}
+
 impl Unanswered {
     /// Adds a request, unless its id is in use.
     pub(super) fn insert(&self, id: RequestId, size: usize) -> bool {
@@ -73,9 +79,14 @@ impl Unanswered {
         self.settled.notify_waiters();
     }
 
+    /// Whether more may be accepted.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().has_room()
+    }
+
     /// Waits until more may be accepted.
     pub(super) async fn room(&self) {
-        self.until(|requests| requests.by_id.len() < MOST && requests.bytes < MOST_BYTES).await;
+        self.until(Requests::has_room).await;
     }
 
     /// Waits until all are settled.
