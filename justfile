@@ -33,6 +33,10 @@ fuzz target seconds="600":
 soak calls="1000000":
     cargo run -p kami-tests --bin soak -- --calls {{calls}}
 
+# Measure calls, starts and memory against a native server, and write docs/PERFORMANCE.md. Needs Linux.
+drive:
+    cargo run --release -p kami-tests --bin drive
+
 # Everything that must hold before a change lands.
 ci:
     .ci/run

@@ -68,9 +68,9 @@ fn benches(criterion: &mut Criterion) {
     let admitting = |call: usize| Box::pin(scheduler.admit(claims[call]));
     let mut running = VecDeque::new();
     let mut calls = Vec::new();
-    for call in 0..claims.len() {
+    for (call, waker) in wakers.iter().enumerate() {
         let mut admitting = admitting(call);
-        running.extend(poll(admitting.as_mut(), &wakers[call]).map(|permit| (call, permit)));
+        running.extend(poll(admitting.as_mut(), waker).map(|permit| (call, permit)));
         calls.push(admitting);
     }
     // One call ends, another begins, and the first one joins the line again.

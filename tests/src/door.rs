@@ -112,6 +112,12 @@ impl Door {
         message["result"].clone()
     }
 
+    /// The most memory that the server has had so far, in bytes.
+    #[cfg(target_os = "linux")]
+    pub fn peak_memory(&self) -> u64 {
+        crate::server::peak_memory(self.child.id())
+    }
+
     /// Tells the server to end, and waits until it has.
     pub fn finish(mut self) -> ExitStatus {
         let pid = libc::pid_t::try_from(self.child.id()).expect("it is a process");

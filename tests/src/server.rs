@@ -174,12 +174,7 @@ impl Server {
     /// The most memory that the server has had so far, in bytes.
     #[cfg(target_os = "linux")]
     pub fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.0.id());
-        let status = std::fs::read_to_string(path).expect("the server runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kibibytes = kibibytes.and_then(|number| number.parse::<u64>().ok());
-        kibibytes.expect("the system tells it in kB") << 10
+        peak_memory(self.child.0.id())
     }
 
     /// Ends the input, and waits for the server to end; gives how it did, and its log.
@@ -221,4 +216,15 @@ impl Server {
 pub fn text(result: &Value) -> (&str, bool) {
     let text = result["content"][0]["text"].as_str().unwrap_or_default();
     (text, result["isError"].as_bool().unwrap_or_default())
+}
+
+/// The most memory that a process has had so far, in bytes.
+#[cfg(target_os = "linux")]
+pub(crate) fn peak_memory(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+    let status = status.expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kibibytes = kibibytes.and_then(|number| number.trim().parse::<u64>().ok());
+    kibibytes.expect("the system tells it in kB") << 10
 }

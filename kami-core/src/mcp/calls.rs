@@ -1,7 +1,7 @@
 //! A call of a tool, from its line to its reply.
 //!
-//! This is the way that has to be short. It passes rmcp's service loop by: a call is a task of its
-//! own, which writes its notifications and its reply itself.
+//! This is the way that has to be short. It passes rmcp's service loop by: a call writes its
+//! notifications and its reply itself.
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -28,6 +28,9 @@ const QUICK: Duration = Duration::from_micros(200);
 
 /// The most names of quick tools that one connection keeps.
 const MOST_REMEMBERED: usize = 1024;
+
+/// The longest name that is kept, in bytes; a client may write what it likes.
+const LONGEST_REMEMBERED: usize = 256;
 
 /// A request to call a tool.
 #[derive(Debug)]
@@ -161,7 +164,7 @@ impl Shared {
     fn remember(&self, name: String) {
         let mut quick = self.quick();
         // A client may call one tool by several names, and ones that lead nowhere.
-        if quick.len() < MOST_REMEMBERED {
+        if name.len() <= LONGEST_REMEMBERED && quick.len() < MOST_REMEMBERED {
             quick.insert(name);
         }
     }

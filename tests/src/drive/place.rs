@@ -45,7 +45,7 @@ impl Place {
         let workload = guest("workload");
         let manifest = workload.manifest();
         let mut requests = manifest.requests.clone();
-        let fuel = requests.limits.clone().with(Limit::Fuel, 1 << 50);
+        let fuel = requests.limits.with(Limit::Fuel, 1 << 50);
         requests.limits = fuel.expect("the limit is possible");
         let tools = manifest
             .tools
@@ -186,6 +186,28 @@ pub fn processor_time(process: u32) -> Duration {
         times.split(" ").next()?.parse::<u64>().ok()
     });
     Duration::from_nanos(nanos.sum::<u64>())
+}
+
+/// Does `work` on one core, with every process that it starts.
+///
+/// On two, what is measured of a short round trip is mostly how long the system takes to wake a core
+/// that has fallen asleep, which on a virtual machine is several times what either side does.
+///
+/// # Panics
+/// Where the system does not let the thread choose.
+pub fn on_one_core<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let pinned = || {
+        // SAFETY: a set of no cores is all zeros, and the calls get its address and its size.
+        let chosen = unsafe {
+            let mut cores: libc::cpu_set_t = std::mem::zeroed();
+            let here = usize::try_from(libc::sched_getcpu()).expect("it runs somewhere");
+            libc::CPU_SET(here, &mut cores);
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const cores)
+        };
+        assert_eq!(chosen, 0, "a thread may stay where it is");
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(pinned).join().expect("it is measured"))
 }
 
 /// From the start of a process to its first answer.

@@ -10,7 +10,9 @@ use tokio::runtime::Runtime;
 
 use super::bare::{Bare, Purpose};
 use super::client::{Http, Piped, Request};
-use super::place::{ECHO, Listening, Native, Place, native_http, resident, to_first_answer};
+use super::place::{
+    ECHO, Listening, Native, Place, native_http, on_one_core, resident, to_first_answer,
+};
 use super::report::{Row, Target, shown};
 use super::samples::{Samples, Shown, ratio};
 use crate::guests::guest;
@@ -205,19 +207,20 @@ pub fn over_pipes(place: &Place, scale: Scale) -> Vec<Row> {
     let (mut kami, mut stdio, mut pipes) =
         (place.kami(&[]), Native::Stdio.start(), Native::Pipes.start());
     let small = Request::echo(KIB);
-    let mut sequential = [const { Samples::new() }; 3];
+    let mut apart = [const { Samples::new() }; 3];
     let mut rates = [const { Vec::new() }; 3];
     for _ in 0..scale.rounds {
         for (at, server) in [&mut kami, &mut stdio, &mut pipes].into_iter().enumerate() {
-            sequential[at].append(server.one_by_one(&small, scale.calls));
+            apart[at].append(server.one_by_one(&small, scale.calls));
             let calls = scale.calls * 4;
             let (taken, _) = server.at_once(&small, AT_ONCE, calls);
             #[expect(clippy::cast_precision_loss, reason = "it is far below 2^52")]
             rates[at].push(calls as f64 / taken.as_secs_f64());
         }
     }
-    let [ours, slow, fast] = &sequential;
-    let [our_rate, slow_rate, fast_rate] = rates.map(middle);
+    let [ours, slow, fast] = &on_one_core(|| together(place, &small, scale));
+    let [ours_apart, slow_apart, fast_apart] = &apart;
+    let [our_rate, slow_rate, _] = rates.map(middle);
     let throughput = |base: f64, name: &str, least: f64| Row {
         what: format!("stdio, {AT_ONCE} calls at once, against {name}"),
         ours: per_second(our_rate),
@@ -233,13 +236,31 @@ pub fn over_pipes(place: &Place, scale: Scale) -> Vec<Row> {
         || pipes.one_by_one(&large, calls),
     );
     vec![
-        compared("stdio, 1 KiB, against `stdio()`", ours, slow, 0.5),
-        compared("stdio, 1 KiB, against `stdio_pipes()`", ours, fast, 1.7),
+        compared("stdio, 1 KiB, on one core, against `stdio()`", ours, slow, 0.5),
+        compared("stdio, 1 KiB, on one core, against `stdio_pipes()`", ours, fast, 1.7),
+        compared("stdio, 1 KiB, on two cores, against `stdio()`", ours_apart, slow_apart, 0.5),
+        compared(
+            "stdio, 1 KiB, on two cores, against `stdio_pipes()`",
+            ours_apart,
+            fast_apart,
+            1.7,
+        ),
         throughput(slow_rate, "`stdio()`", 4.0),
         throughput(slow_rate * WASSETTE, "Wassette's share of `stdio()`", 8.0),
-        throughput(fast_rate, "`stdio_pipes()`", 0.0),
         compared("stdio, 1 MiB there and back", &ours_large, &base_large, 2.5),
     ]
+}
+
+/// Round trips by turns: ours, `stdio()`, `stdio_pipes()`.
+fn together(place: &Place, request: &Request, scale: Scale) -> [Samples; 3] {
+    let mut servers = [place.kami(&[]), Native::Stdio.start(), Native::Pipes.start()];
+    let mut samples = [const { Samples::new() }; 3];
+    for _ in 0..scale.rounds {
+        for (server, samples) in servers.iter_mut().zip(&mut samples) {
+            samples.append(server.one_by_one(request, scale.calls));
+        }
+    }
+    samples
 }
 
 fn middle(mut rates: Vec<f64>) -> f64 {
@@ -331,7 +352,7 @@ pub fn starting(few: &Place, many: &Place, scale: Scale) -> Vec<Row> {
             1.2,
         ),
         Row {
-            what: "the same with its native code removed: compiled anew".to_owned(),
+            what: "the same with the native code of the tool removed: compiled anew".to_owned(),
             ours: Shown(cold).to_string(),
             base: Shown(ours.median()).to_string(),
             figure: ratio(cold, ours.median()),

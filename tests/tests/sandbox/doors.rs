@@ -143,6 +143,27 @@ fn what_is_no_message_is_refused_and_the_next_is_answered() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn bodies_that_never_end_fill_no_memory_and_keep_nobody_out() {
+    const CONNECTIONS: usize = 48;
+    const SENT: usize = 15 << 20;
+    let lab = Lab::with_neighbour();
+    let door = Door::start(lab.data());
+    let length = format!("Content-Length: {}", 16 << 20);
+    let head = door.request("POST", "/mcp", &[], "").replace("Content-Length: 0", &length);
+    let mut unfinished = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut stream = door.send(head.as_bytes());
+        // One that is refused may be closed before all of it is sent.
+        let _ = stream.write_all(" ".repeat(SENT).as_bytes());
+        unfinished.push(stream);
+        assert_eq!(add(&door), json!({"result": 3}), "beside {} others", unfinished.len());
+    }
+    let peak = door.peak_memory();
+    assert!(peak < (CONNECTIONS * SENT * 2 / 3) as u64, "{peak} bytes of memory");
+}
+
 #[test]
 fn whoever_closes_the_connection_ends_the_guest() {
     let lab = Lab::new();

@@ -70,6 +70,29 @@ fn one_server_withstands_every_guest_at_once() {
 }
 
 #[test]
+fn a_tool_that_was_quick_and_is_no_more_holds_up_nobody() {
+    let lab = Lab::with_neighbour();
+    install_for_limits(&lab);
+    let mut server = Server::start(lab.data());
+    for _ in 0..20 {
+        let answer = server.call(&id("fuelled/count"), &json!({"to": 1}));
+        assert_eq!(answer["isError"], false, "{answer}");
+        server.call("add", &json!({"a": 1, "b": 1}));
+    }
+    // As many as there are threads, and more, before the one that has to be answered.
+    let counting: Vec<u64> = (0..8)
+        .map(|_| server.begin(&id("fuelled/count"), &json!({"to": 4_000_000_000_u64})))
+        .collect();
+    let quick = server.begin("add", &json!({"a": 1, "b": 1}));
+    let (first, answer) = server.answer().expect("somebody is answered");
+    assert_eq!(first, quick, "{answer}");
+    for request in counting {
+        let answer = server.result(request);
+        assert!(text(&answer).0.ends_with("[KAMI-FUEL]"), "{answer}");
+    }
+}
+
+#[test]
 fn a_ping_and_the_list_are_answered_while_more_guests_spin_than_there_are_threads() {
     const SPINNING: usize = 24;
     let lab = Lab::with_neighbour();

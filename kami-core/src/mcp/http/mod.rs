@@ -17,16 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderMap, ORIGIN};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderMap, ORIGIN, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::model::{ClientNotification, ClientRequest, JsonRpcMessage, RequestId};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::SHUTDOWN_GRACE;
@@ -51,6 +51,15 @@ const VERSION: &str = "mcp-protocol-version";
 /// The most connections at once; further ones wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
 
+/// The most bytes of a head, and of what is read of a body at a time.
+const READ_BUFFER: usize = 64 << 10;
+
+/// The bytes of a body that every request may have.
+const FREE_BYTES: usize = 64 << 10;
+
+/// The most bytes of all bodies beyond that, until their requests are answered.
+const MOST_BYTES: usize = 256 << 20;
+
 /// How long a client may take over the head of a request, and over its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -67,6 +76,8 @@ pub(super) struct Door {
     stateless: Arc<Handler>,
     sessions: Sessions,
     generation: watch::Receiver<i64>,
+    /// Bytes that bodies may still have.
+    room: Arc<Semaphore>,
 }
 
 impl Door {
@@ -75,7 +86,14 @@ impl Door {
         generation: watch::Receiver<i64>,
     ) -> Self {
         let stateless = Arc::new(handlers());
-        Self { handlers: Box::new(handlers), stateless, sessions: Sessions::new(), generation }
+        let room = Arc::new(Semaphore::new(MOST_BYTES));
+        Self {
+            handlers: Box::new(handlers),
+            stateless,
+            sessions: Sessions::new(),
+            generation,
+            room,
+        }
     }
 
     /// Serves every connection that `listener` accepts until `shutdown` is ready, and then for a
@@ -130,7 +148,10 @@ impl Door {
             async move { Ok::<_, Infallible>(door.respond(request).await) }
         });
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT);
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(READ_TIMEOUT)
+            .max_buf_size(READ_BUFFER);
         let serving = builder.serve_connection(TokioIo::new(stream), service);
         let mut serving = std::pin::pin!(serving);
         let ended = async {
@@ -175,18 +196,10 @@ impl Door {
         if let Err((status, why)) = negotiated(&head.headers) {
             return text(status, why);
         }
-        let session = match self.session(&head.headers) {
-            Ok(session) => session,
-            Err(reply) => return reply,
-        };
-        let reading = tokio::time::timeout(READ_TIMEOUT, Limited::new(body, LONGEST).collect());
-        let body = match reading.await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let why = format!("a message has at most {LONGEST} bytes");
-                return refusal(StatusCode::PAYLOAD_TOO_LARGE, &Refusal::invalid(None, why));
-            }
-            Ok(Err(_)) => return text(StatusCode::BAD_REQUEST, "the body broke off"),
+        let Ok(session) = self.session(&head.headers) else { return no_session() };
+        let (body, _room) = match tokio::time::timeout(READ_TIMEOUT, self.collect(body)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(reply)) => return reply,
             Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
         };
         match read(&body) {
@@ -221,6 +234,40 @@ impl Door {
             }
             Fate::Accept(message) => self.accept(session, *message).await,
         }
+    }
+
+    /// Reads a body, and gives what it keeps of the room for all of them.
+    async fn collect(
+        &self,
+        mut body: Incoming,
+    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Reply> {
+        let (mut bytes, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| text(StatusCode::BAD_REQUEST, "the body broke off"))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if bytes.len() + data.len() > LONGEST {
+                let why = format!("a message has at most {LONGEST} bytes");
+                return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, &Refusal::invalid(None, why)));
+            }
+            bytes.extend_from_slice(&data);
+            let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            let more = bytes.len().saturating_sub(FREE_BYTES + has);
+            let permit = u32::try_from(more)
+                .ok()
+                .filter(|more| *more > 0)
+                .map(|more| Arc::clone(&self.room).try_acquire_many_owned(more));
+            match (permit.transpose(), &mut held) {
+                (Ok(None), _) => {}
+                (Ok(Some(permit)), Some(held)) => held.merge(permit),
+                (Ok(permit), held) => *held = permit,
+                (Err(_), _) => {
+                    let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, "too much at once");
+                    reply.headers_mut().insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
+                    return Err(reply);
+                }
+            }
+        }
+        Ok((bytes, held))
     }
 
     async fn accept(
@@ -273,7 +320,7 @@ impl Door {
         match self.session(headers) {
             Ok(Some(session)) => news(session, self.generation.clone()),
             Ok(None) => text(StatusCode::METHOD_NOT_ALLOWED, "only a session has news of its own"),
-            Err(reply) => reply,
+            Err(NoSession) => no_session(),
         }
     }
 
@@ -288,13 +335,17 @@ impl Door {
     }
 
     /// The session that a request names, if it names one.
-    fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<HttpSession>>, Reply> {
+    fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<HttpSession>>, NoSession> {
         let Some(id) = headers.get(SESSION) else { return Ok(None) };
-        match self.sessions.get(id) {
-            Some(session) => Ok(Some(session)),
-            None => Err(text(StatusCode::NOT_FOUND, "there is no such session: initialize one")),
-        }
+        self.sessions.get(id).map(Some).ok_or(NoSession)
     }
+}
+
+/// A request names a session that there is not, or not any more.
+struct NoSession;
+
+fn no_session() -> Reply {
+    text(StatusCode::NOT_FOUND, "there is no such session: initialize one")
 }
 
 /// Refuses what a web page of somewhere else may have had a browser send: a page can name this
