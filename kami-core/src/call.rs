@@ -41,6 +41,28 @@ const MAX_STRUCTURED_BYTES: usize = 4 << 20;
 /// The longest message of a guest that is passed on.
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
 
+/// What a tool is called with: a JSON object, and the one text of it that the tool, the log and every
+/// bound are about.
+#[derive(Debug, Clone)]
+pub struct CallArguments {
+    value: Value,
+    text: String,
+}
+
+impl CallArguments {
+    /// The object as JSON, as the tool gets it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<JsonObject> for CallArguments {
+    fn from(object: JsonObject) -> Self {
+        let value = Value::Object(object);
+        Self { text: value.to_string(), value }
+    }
+}
+
 /// What came of a call, and what it took.
 #[derive(Debug)]
 pub struct CallReport {
@@ -307,7 +329,7 @@ impl CallError {
 /// Calls a tool on behalf of the default [`Principal`]; see [`call_as`].
 pub async fn call(
     tool: &VerifiedTool,
-    arguments: JsonObject,
+    arguments: impl Into<CallArguments>,
     events: Arc<dyn EventSink>,
 ) -> CallReport {
     call_as(Principal::default(), tool, arguments, events).await
@@ -324,14 +346,13 @@ pub async fn call(
 pub async fn call_as(
     principal: Principal,
     tool: &VerifiedTool,
-    arguments: JsonObject,
+    arguments: impl Into<CallArguments>,
     events: Arc<dyn EventSink>,
 ) -> CallReport {
     let started = Instant::now();
     let sandbox = tool.sandbox();
     let limits = sandbox.effective().limits();
-    let arguments = Value::Object(arguments);
-    let request = arguments.to_string();
+    let CallArguments { value: arguments, text: request } = arguments.into();
     if request.len() > limits.argument_bytes() {
         let problem = format!("they are larger than {} KiB", limits.argument_bytes() >> 10);
         return CallReport::without_entry(CallError::InvalidArguments(vec![problem]), started);

@@ -11,10 +11,10 @@ use std::time::Instant;
 use crate::audit::{
     Arguments, AuditArguments, AuditError, AuditEvent, AuditLog, CallRecord, DenialRecord, Place,
 };
-use crate::call::{CallOutcome, CallReport, EventSink, GuestEvent};
+use crate::call::{CallArguments, CallOutcome, CallReport, EventSink, GuestEvent};
 use crate::digest::Digest;
 use crate::grants::Denial;
-use crate::manifest::{JsonObject, Package};
+use crate::manifest::Package;
 use crate::name::ToolName;
 use crate::resolve::{ResolveError, VerifiedTool};
 use crate::secrets::Scrubber;
@@ -75,27 +75,26 @@ impl Witness {
         tool: &ToolName,
         package: &Package,
         digest: Digest,
-        arguments: &JsonObject,
+        arguments: &CallArguments,
     ) {
         let Some(place) = &self.place else {
             return;
         };
-        // A map of JSON values with text for keys can always be written.
-        let json = serde_json::to_string(arguments).unwrap_or_default();
         self.call = Some(Box::new(CallRecord {
             tool: tool.clone(),
             package: package.id.clone(),
             version: package.version.clone(),
             digest,
             client: self.client.clone(),
-            arguments: Arguments::of(&json, AuditArguments::Digest),
+            arguments: Arguments::of(arguments.text(), AuditArguments::Digest),
             outcome: Cow::Borrowed(CANCELLED),
             micros: 0,
             fuel: None,
             denials: Vec::new(),
             denials_omitted: 0,
         }));
-        self.arguments = (place.arguments() == AuditArguments::Full).then_some(json);
+        let in_full = place.arguments() == AuditArguments::Full;
+        self.arguments = in_full.then(|| arguments.text().to_owned());
     }
 
     /// Notes which secrets the tool may use, so that none of them is recorded.

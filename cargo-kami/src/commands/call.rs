@@ -1,5 +1,6 @@
 //! `cargo kami call`: one call of an installed tool.
 
+use kami_core::call::CallArguments;
 use kami_core::witness::Witness;
 
 use crate::exit::Exit;
@@ -40,7 +41,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let resolver = host::resolver(settings, shell)?;
     let catalog = resolver.catalog()?;
     let entry = catalog.find_loosely(&args.name)?;
-    let arguments = arguments::read(&args.arguments, entry.definition())?;
+    let arguments = CallArguments::from(arguments::read(&args.arguments, entry.definition())?);
     let log = args.audit.open(&settings.data_dir, policy::load(settings)?.as_ref())?;
     host::runtime()?.block_on(async {
         let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use kami_core::audit::AuditLog;
-use kami_core::call::{CallOutcome, CallReport};
+use kami_core::call::{CallArguments, CallOutcome, CallReport};
 use kami_core::component::Artifact;
 use kami_core::grants::{
     Access, Capabilities, EnvName, FsAccess, Grant, Limit, Recorder, Recording,
@@ -203,6 +203,7 @@ impl Session<'_> {
         let mut witness = Witness::new(Some(&self.log), Some(CLIENT.to_owned())).await?;
         let about = &self.artifact.manifest().package;
         let (name, digest) = (&self.tool.definition().name, self.artifact.digest());
+        let arguments = CallArguments::from(arguments);
         witness.saw(name, about, digest, &arguments);
         let (tool, shell) = (Arc::clone(&self.tool), self.shell.clone());
         // Not on this thread, which must hear questions and Ctrl-C while the guest waits.

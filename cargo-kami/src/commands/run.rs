@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use kami_core::call::CallArguments;
 use kami_core::resolve::VerifiedTool;
 use kami_core::sandbox::Surroundings;
 use kami_core::signing::{TrustStore, Unsigned};
@@ -73,7 +74,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         VerifiedTool::load(&engine, &signed, ruling, &surroundings)?
     };
     let tool = host::pick(&tools, args.tool.as_deref())?;
-    let arguments = arguments::read(&args.arguments, tool.definition())?;
+    let arguments = CallArguments::from(arguments::read(&args.arguments, tool.definition())?);
     let log = audit::open(&settings.data_dir)?;
     host::runtime()?.block_on(async {
         let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;

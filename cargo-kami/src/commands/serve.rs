@@ -1,6 +1,7 @@
 //! `cargo kami serve`: the installed tools, for agents.
 
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,8 +66,10 @@ impl Args {
             schedule.places = places;
         }
         if let Some(most) = self.max_queued {
-            // There is one client, and all of the line is its own.
-            (schedule.most_waiting, schedule.most_waiting_of_one) = (most as usize, most as usize);
+            let most = most as usize;
+            // On stdin and stdout there is one client, and all of the line is its own.
+            let of_one = if self.http.is_some() { most.div_ceil(2) } else { most };
+            (schedule.most_waiting, schedule.most_waiting_of_one) = (most, of_one);
         }
         if let Some(seconds) = self.max_queue_seconds {
             schedule.patience = Duration::from_secs(seconds);
@@ -79,10 +82,15 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     host::bound_arenas();
     host::raise_file_limit();
     host::runtime()?.block_on(async {
-        let resolver = host::scheduled_resolver(settings, args.schedule(), shell)?;
         // A policy that cannot be read refuses every call, until it is mended.
         let policy = policy::load(settings).ok().flatten();
-        let log = args.audit.open(&settings.data_dir, policy.as_ref())?;
+        // A client waits for the first answer, which needs both.
+        let (resolver, log) = std::thread::scope(|scope| {
+            let log = scope.spawn(|| args.audit.open(&settings.data_dir, policy.as_ref()));
+            let resolver = host::scheduled_resolver(settings, args.schedule(), shell);
+            (resolver, log.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let (resolver, log) = (resolver?, log?);
         let limits = [policy.and_then(|policy| policy.calls_per_minute), args.max_calls_per_minute];
         let options = ServerOptions {
             stats: args.stats,

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kami_core::call::{self, CallReport, EventSink, GuestEvent};
+use kami_core::call::{self, CallArguments, CallReport, EventSink, GuestEvent};
 use kami_core::engine::{Engine, EngineOptions};
-use kami_core::manifest::JsonObject;
 use kami_core::policy::Ruling;
 use kami_core::resolve::{HostOptions, Resolver, VerifiedTool};
 use kami_core::sandbox::Surroundings;
@@ -138,7 +137,7 @@ pub fn environment() -> std::collections::BTreeMap<String, String> {
 /// Where signals cannot be awaited.
 pub async fn call(
     tool: &VerifiedTool,
-    arguments: JsonObject,
+    arguments: CallArguments,
     mut witness: Witness,
     shell: &Shell,
 ) -> anyhow::Result<Result<CallReport, Exit>> {

@@ -29,7 +29,7 @@ use super::calls::{Terms, ToolCall};
 use super::events::{Speaker, guest_level};
 use super::outcome;
 use super::wire::Wire;
-use crate::call::{CallError, Level, call_as};
+use crate::call::{CallArguments, CallError, Level, call_as};
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
 use crate::scheduler::Principal;
@@ -151,7 +151,7 @@ impl Handler {
                 return Err(outcome::unknown_tool(&error));
             }
         };
-        let arguments = request.arguments;
+        let arguments = CallArguments::from(request.arguments);
         let package = &entry.package;
         let (about, digest) = (&package.manifest.package, package.digest);
         witness.saw(&entry.wire_name, about, digest, &arguments);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use kami_core::call::{call_as, describe};
 use kami_core::grants::{Capabilities, Limit};
+use kami_core::manifest::JsonObject;
 use kami_core::mcp::{self, ServerOptions};
 use kami_core::resolve::{HostOptions, Resolver};
 use kami_core::scheduler::{Principal, Priority, ScheduleOptions};
@@ -228,7 +229,8 @@ fn the_policy_says_whose_calls_go_first() {
                 let catalog = resolver.catalog().expect("there is a registry");
                 let entry = catalog.find(&id(&format!("{name}/sleep"))).expect("it is installed");
                 let tool = resolver.resolve(&entry).await.expect("it is trusted");
-                let arguments = [("millis".to_owned(), json!(millis))].into_iter().collect();
+                let arguments: JsonObject =
+                    [("millis".to_owned(), json!(millis))].into_iter().collect();
                 // Each is a principal, so that it is not their turn that decides.
                 call_as(Principal::unnamed(), &tool, arguments, Arc::new(())).await;
                 // Nobody listens once the order is known.
