@@ -86,8 +86,20 @@ fn every_configuration_in_a_document_starts_the_server() {
         let servers = file.get("mcpServers").or(file.get("servers"));
         let server = servers.and_then(|servers| servers.get("kami"));
         let server = server.unwrap_or_else(|| panic!("{place} configures no server `kami`"));
-        assert_eq!(server["command"], "cargo-kami", "{place}");
-        assert_eq!(server["args"][0], "serve", "{place}");
+        match server["url"].as_str() {
+            None => {
+                assert_eq!(server["command"], "cargo-kami", "{place}");
+                assert_eq!(server["args"][0], "serve", "{place}");
+            }
+            // Then somebody has started it, by the command that stands above.
+            Some(url) => {
+                let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/mcp"));
+                let address = address.unwrap_or_else(|| panic!("{place} names {url}"));
+                let command = format!("cargo kami serve --http {address}\n");
+                let mut commands = blocks("text").into_iter();
+                assert!(commands.any(|(_, block)| block.text == command), "{place}: {command}");
+            }
+        }
     }
 }
 

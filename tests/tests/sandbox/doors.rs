@@ -56,6 +56,8 @@ fn a_session_is_opened_used_and_ended() {
     assert!(result.get("resultType").is_none(), "{reply:?}");
 
     let news = door.send(door.request("GET", "/mcp", &session, "").as_bytes());
+    // The head has come once there are bytes.
+    assert_eq!(news.peek(&mut [0]).expect("it is answered"), 1);
     assert_eq!(door.ask("DELETE", "/mcp", &session, "").status, 200);
     // The news end with their session.
     assert_eq!(Reply::read(news).header("content-type"), Some("text/event-stream"));
