@@ -7,8 +7,7 @@
 )]
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -59,8 +58,8 @@ pub(super) struct Handler {
     client: Mutex<Option<Arc<InitializeRequestParams>>>,
     /// The level of a legacy session.
     log_level: Mutex<Level>,
-    /// A legacy session hears of changes already.
-    announcing: AtomicBool,
+    /// What has changed since a legacy session was opened, until somebody listens for it.
+    news: OnceLock<Mutex<Option<watch::Receiver<i64>>>>,
     /// How often the client may call.
     rate: Option<Arc<TokenBucket>>,
     /// Who answers, as `_meta` tells it.
@@ -101,7 +100,7 @@ impl Handler {
             ended,
             client: Mutex::default(),
             log_level: Mutex::new(DEFAULT_LOG_LEVEL),
-            announcing: AtomicBool::new(false),
+            news: OnceLock::new(),
         }
     }
 
@@ -202,6 +201,11 @@ impl ServerHandler for Handler {
         // What was agreed on counts, not what was asked for.
         let mut client = request;
         client.protocol_version = result.protocol_version.clone();
+        self.news.get_or_init(|| {
+            let mut news = self.generation.clone();
+            news.mark_unchanged();
+            Mutex::new(Some(news))
+        });
         let who = Arc::new(client.clone());
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(who);
         context.peer.set_peer_info(client);
@@ -281,12 +285,10 @@ impl ServerHandler for Handler {
 
     /// Opens the news of a legacy session; each notification has its own task.
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        if context.peer.peer_info().is_none() || self.announcing.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let mut generation = self.generation.clone();
-        generation.mark_unchanged();
-        while generation.changed().await.is_ok() {
+        let news = self.news.get();
+        let news = news.and_then(|n| n.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(mut news) = news else { return };
+        while news.changed().await.is_ok() {
             if context.peer.notify_tool_list_changed().await.is_err() {
                 return;
             }
