@@ -27,13 +27,14 @@
 //! # Example
 //! ```no_run
 //! use std::sync::Arc;
-//! use kami_core::{call, registry::DataDir, resolve::{HostOptions, Resolver}};
+//! use kami_core::{call, manifest::JsonObject, registry::DataDir};
+//! use kami_core::resolve::{HostOptions, Resolver};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let resolver = Resolver::open(&DataDir::new("/srv/kami"), HostOptions::default())?;
 //! let catalog = resolver.catalog()?;
 //! let tool = resolver.resolve(&catalog.find("fetch_url")?).await?;
-//! let arguments = [("url".to_owned(), "https://docs.rs".into())].into_iter().collect();
+//! let arguments = JsonObject::from_iter([("url".to_owned(), "https://docs.rs".into())]);
 //! let report = call::call(&tool, arguments, Arc::new(())).await;
 //! println!("{:?} in {:?}", report.outcome, report.stats.inside);
 //! # Ok(())
