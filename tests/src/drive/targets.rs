@@ -42,7 +42,7 @@ pub struct Scale {
 
 impl Scale {
     /// What the document is made of.
-    pub const FULL: Self = Self { rounds: 10, calls: 2000, many_tools: 10_000, waiting: 1000 };
+    pub const FULL: Self = Self { rounds: 10, calls: 2000, many_tools: 10_000, waiting: 900 };
 
     /// Just enough to see that everything works.
     pub const SMOKE: Self = Self { rounds: 1, calls: 40, many_tools: 50, waiting: 20 };
