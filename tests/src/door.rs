@@ -101,6 +101,19 @@ impl Door {
         self.ask("POST", "/mcp", headers, &message.to_string())
     }
 
+    /// Opens a session in a revision that has such, and gives its id.
+    ///
+    /// # Panics
+    /// Where there is none, or another revision is agreed on.
+    pub fn open_session(&self, version: &str) -> String {
+        let client = json!({"name": "kami-tests", "version": "1"});
+        let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": client});
+        let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+        let opened = self.post(&[], &hello);
+        assert_eq!(opened.messages()[0]["result"]["protocolVersion"], version, "{opened:?}");
+        opened.header("mcp-session-id").expect("there is a session").to_owned()
+    }
+
     /// Calls a tool, and gives its result.
     ///
     /// # Panics

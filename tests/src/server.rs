@@ -221,10 +221,5 @@ pub fn text(result: &Value) -> (&str, bool) {
 /// The most memory that a process has had so far, in bytes.
 #[cfg(target_os = "linux")]
 pub(crate) fn peak_memory(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
-    let status = status.expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    let kibibytes = kibibytes.and_then(|number| number.trim().parse::<u64>().ok());
-    kibibytes.expect("the system tells it in kB") << 10
+    crate::soak::Vitals::of(process).expect("the process runs, on Linux").peak << 10
 }

@@ -12,6 +12,7 @@ use super::client::{Http, Piped, Request};
 use crate::guests::{guest, native_peer, program};
 use crate::lab::{Lab, limits, seal, single};
 use crate::raw::Raw;
+use crate::soak::Vitals;
 
 /// The tool that every measurement of a call has called.
 pub const ECHO: &str = "echo";
@@ -165,12 +166,7 @@ impl Drop for Listening {
 /// # Panics
 /// Where there is no such process, or no `/proc`.
 pub fn resident(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"));
-    let status = status.expect("the process runs, on Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    let kibibytes = kibibytes.and_then(|number| number.trim().parse::<u64>().ok());
-    kibibytes.expect("the system tells it in kB") << 10
+    Vitals::of(process).expect("the process runs, on Linux").resident << 10
 }
 
 /// The processor time that the threads of a process, those that there are now, have had so far.

@@ -293,7 +293,8 @@ impl<'a> Soak<'a> {
     }
 
     fn look(&self) -> Result<Vitals, Failure> {
-        let found = Vitals::of(self.server.process(), &self.world.lab.data().scratch_dir());
+        let found =
+            Vitals::with_scratch(self.server.process(), &self.world.lab.data().scratch_dir());
         found.map_err(|error| Failure(format!("the server cannot be looked at: {error}")))
     }
 

@@ -30,11 +30,19 @@ pub struct Vitals {
 }
 
 impl Vitals {
-    /// Looks at the process `process`, and into `scratch`.
+    /// Looks at a process, and into `scratch`.
     ///
     /// # Errors
     /// Where it has ended, or this is not Linux.
-    pub(super) fn of(process: u32, scratch: &Path) -> io::Result<Self> {
+    pub(super) fn with_scratch(process: u32, scratch: &Path) -> io::Result<Self> {
+        Ok(Self { scratch: entries(scratch)?, ..Self::of(process)? })
+    }
+
+    /// Looks at a process.
+    ///
+    /// # Errors
+    /// Where it has ended, or this is not Linux.
+    pub(crate) fn of(process: u32) -> io::Result<Self> {
         let proc = PathBuf::from(format!("/proc/{process}"));
         let status = fs::read_to_string(proc.join("status"))?;
         let field = |name: &str| {
@@ -60,7 +68,6 @@ impl Vitals {
                 _ => &mut vitals.others,
             } += 1;
         }
-        vitals.scratch = entries(scratch)?;
         Ok(vitals)
     }
 

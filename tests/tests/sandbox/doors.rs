@@ -37,15 +37,8 @@ fn a_request_that_stands_for_itself_gets_a_reply_in_json() {
 fn a_session_is_opened_used_and_ended() {
     let lab = Lab::with_neighbour();
     let door = Door::start(lab.data());
-    let hello = json!({
-        "protocolVersion": "2025-11-25",
-        "capabilities": {},
-        "clientInfo": {"name": "tests", "version": "1"},
-    });
-    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello});
-    let opened = door.post(&[], &hello);
-    assert_eq!(opened.messages()[0]["result"]["protocolVersion"], "2025-11-25", "{opened:?}");
-    let session = [("Mcp-Session-Id", opened.header("mcp-session-id").expect("there is one"))];
+    let session = door.open_session("2025-11-25");
+    let session = [("Mcp-Session-Id", session.as_str())];
     let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
     assert_eq!(door.post(&session, &ready).status, 202);
     let params = json!({"name": "add", "arguments": {"a": 1, "b": 2}});
@@ -188,14 +181,8 @@ fn a_cancelled_call_of_a_session_ends() {
     let lab = Lab::new();
     install_hermit(&lab);
     let door = Door::start(lab.data());
-    let hello = json!({
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "tests", "version": "1"},
-    });
-    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello});
-    let opened = door.post(&[], &hello);
-    let session = [("Mcp-Session-Id", opened.header("mcp-session-id").expect("there is one"))];
+    let session = door.open_session("2025-06-18");
+    let session = [("Mcp-Session-Id", session.as_str())];
     let params = json!({"name": id("hermit/sleep"), "arguments": {"millis": 50_000}});
     let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params});
     let waiting = door.request("POST", "/mcp", &session, &call.to_string());
