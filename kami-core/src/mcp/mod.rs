@@ -77,7 +77,8 @@ pub struct ServerOptions {
     pub stats: bool,
     /// Where calls are recorded; `None`: nowhere. While the log cannot be written, calls are refused.
     pub audit: Option<Arc<AuditLog>>,
-    /// The most calls of one client in a minute; `None`: any number.
+    /// The most calls in a minute of one client over streams, and of all of them together over HTTP,
+    /// where a client may open any number of sessions; `None`: any number.
     pub calls_per_minute: Option<u64>,
     /// On whose behalf calls are made; `None`: each connection is a principal of its own.
     pub principal: Option<Principal>,
