@@ -1,7 +1,6 @@
 //! `cargo kami serve`: the installed tools, for agents.
 
 use std::net::SocketAddr;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,13 +83,8 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     host::runtime()?.block_on(async {
         // A policy that cannot be read refuses every call, until it is mended.
         let policy = policy::load(settings).ok().flatten();
-        // A client waits for the first answer, which needs both.
-        let (resolver, log) = std::thread::scope(|scope| {
-            let log = scope.spawn(|| args.audit.open(&settings.data_dir, policy.as_ref()));
-            let resolver = host::scheduled_resolver(settings, args.schedule(), shell);
-            (resolver, log.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        });
-        let (resolver, log) = (resolver?, log?);
+        let resolver = host::scheduled_resolver(settings, args.schedule(), shell)?;
+        let log = args.audit.open(&settings.data_dir, policy.as_ref())?;
         let limits = [policy.and_then(|policy| policy.calls_per_minute), args.max_calls_per_minute];
         let options = ServerOptions {
             stats: args.stats,

@@ -227,6 +227,11 @@ impl ServerHandler for Handler {
         if is_stateless(&context) {
             return Err(ErrorData::method_not_found::<SetLevelRequestMethod>());
         }
+        if self.client().is_none() {
+            // The level is the session's; without one, it would be somebody else's too.
+            let message = "only a session has a level: send `initialize` first";
+            return Err(ErrorData::invalid_request(message, None));
+        }
         *self.log_level.lock().unwrap_or_else(PoisonError::into_inner) = guest_level(request.level);
         Ok(())
     }

@@ -10,9 +10,7 @@ mod catalog;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use lru::LruCache;
@@ -335,13 +333,9 @@ impl Resolver {
     pub fn open(data: &DataDir, options: HostOptions) -> Result<Self, ResolveError> {
         let HostOptions { environment, secrets, names, schedule, clock, compiler, policy } =
             options;
+        let registry = Registry::open(data)?;
         let cache = Some(data.cache_dir());
-        // Each takes some milliseconds, for which somebody waits who has just started a server.
-        let (registry, engine) = thread::scope(|scope| {
-            let engine = scope.spawn(|| Engine::new(EngineOptions { cache, schedule, compiler }));
-            (Registry::open(data), engine.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        });
-        let (registry, engine) = (registry?, engine?);
+        let engine = Engine::new(EngineOptions { cache, schedule, compiler })?;
         let surroundings = Surroundings {
             environment,
             scratch: Some(data.scratch_dir()),

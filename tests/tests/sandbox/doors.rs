@@ -59,6 +59,37 @@ fn a_session_is_opened_used_and_ended() {
 }
 
 #[test]
+fn who_opens_no_session_sets_nothing_that_others_meet() {
+    let lab = Lab::new();
+    install_for_limits(&lab);
+    let door = Door::start(lab.data());
+    // It names a revision that has sessions, and opens none.
+    let without = |method: &str, mut params: Value| {
+        params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2025-11-25"});
+        json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    };
+    let arguments = json!({"times": 1, "bytes": 4});
+    let chatter = json!({"name": id("limited/chatter"), "arguments": arguments});
+    let heard = || door.post(&[], &without("tools/call", chatter.clone())).messages().len();
+    assert_eq!(heard(), 2, "an error of the tool is heard by default, and then the reply");
+    let level = without("logging/setLevel", json!({"level": "emergency"}));
+    let refused = door.post(&[], &level);
+    assert_eq!(refused.messages()[0]["error"]["code"], -32600, "{refused:?}");
+    assert_eq!(heard(), 2);
+
+    // A session has a level of its own.
+    let (quiet, other) = (door.open_session("2025-11-25"), door.open_session("2025-11-25"));
+    let quiet = [("Mcp-Session-Id", quiet.as_str())];
+    let other = [("Mcp-Session-Id", other.as_str())];
+    assert!(door.post(&quiet, &level).messages()[0]["result"].is_object());
+    let heard = |session| {
+        let call = without("tools/call", chatter.clone());
+        door.post(session, &call).messages().len()
+    };
+    assert_eq!((heard(&quiet), heard(&other)), (1, 2));
+}
+
+#[test]
 fn what_a_tool_says_comes_before_its_reply() {
     let lab = Lab::new();
     install_for_limits(&lab);
