@@ -64,6 +64,22 @@ pub fn functions(count: usize, body: &[u8]) -> Vec<u8> {
     ])
 }
 
+/// As many globals in a core module: `i64`, each zero.
+pub fn globals(count: usize) -> Vec<u8> {
+    module(&[items(6, count, &[0x7e, 0, 0x42, 0, 0x0b], count)])
+}
+
+/// As many elements in a passive segment of a core module: its one function, again and again.
+pub fn passive_elements(count: usize) -> Vec<u8> {
+    let segment = [&[1, 0][..], &number(count), &vec![0; count]].concat();
+    module(&[
+        items(1, 1, &[0x60, 0, 0], 1),
+        items(3, 1, &[0], 1),
+        items(9, 1, &segment, 1),
+        items(10, 1, &sized(&body(&[])), 1),
+    ])
+}
+
 /// As many types in a core module: `func`.
 pub fn core_types(count: usize) -> Vec<u8> {
     module(&[items(1, count, &[0x60, 0, 0], count)])

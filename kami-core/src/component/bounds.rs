@@ -13,15 +13,16 @@
 //! nothing.
 //!
 //! For comparison stand two components that are as large as they come: CPython with its standard
-//! library and extension modules (18 MB), and SpiderMonkey (10 MB). wasmparser and wasmtime have limits of their own, which we rely on where they are tight:
+//! library and extension modules (18 MB), and SpiderMonkey (10 MB). wasmparser and wasmtime have
+//! limits of their own, which we rely on where they are tight:
 //! 1,000 parameters and results, 10,000 fields and cases, 65,520 targets of a `br_table`.
 
 use std::ops::Range;
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
-    ComponentType, ComponentTypeDeclaration, ComponentTypeRef, CoreType, Encoding, FunctionBody,
-    InstanceTypeDeclaration, Parser, Payload, SectionLimited,
+    ComponentType, ComponentTypeDeclaration, ComponentTypeRef, CoreType, Element, ElementItems,
+    ElementKind, Encoding, FunctionBody, InstanceTypeDeclaration, Parser, Payload, SectionLimited,
 };
 
 use super::ComponentError;
@@ -79,6 +80,15 @@ const GLOBALS: Bound = Bound { what: "globals", most: 100_000 };
 
 /// Rust writes a handful, CPython has 1,900, SpiderMonkey 6,700.
 const SEGMENTS: Bound = Bound { what: "data and element segments", most: 100_000 };
+
+/// Each takes the host sixteen bytes in every instance, which no limit on memory counts. No compiler of
+/// languages without garbage collection writes them.
+const PASSIVE: Bound = Bound { what: "elements of passive segments", most: 4_096 };
+
+/// What an instance of a module takes of the host beside its memory and tables: 16 bytes for a global,
+/// 32 for what it imports, exports or lists in a segment. A pool has room for a quarter of it, and
+/// without a pool nothing else bounds it.
+const INSTANCE_BYTES: Bound = Bound { what: "bytes in each instance of a module", most: 1 << 20 };
 
 /// Shared libraries list every symbol: CPython has 8,000 of them.
 const NAMES: Bound = Bound { what: "imports, exports and aliases", most: 200_000 };
@@ -141,6 +151,7 @@ struct Tally {
     memories: u64,
     globals: u64,
     segments: u64,
+    passive: u64,
     names: u64,
     canonical: u64,
 }
@@ -153,6 +164,8 @@ struct Level {
     /// `None` for those that somebody else will hand in.
     components: Vec<Option<u64>>,
     instances: u64,
+    /// What an instance takes, of a module.
+    weight: u64,
 }
 
 impl Tally {
@@ -170,12 +183,19 @@ impl Tally {
             Payload::FunctionSection(types) => FUNCTIONS.add(&mut self.functions, types.count()),
             Payload::TableSection(tables) => TABLES.add(&mut self.tables, tables.count()),
             Payload::MemorySection(memories) => MEMORIES.add(&mut self.memories, memories.count()),
-            Payload::GlobalSection(globals) => GLOBALS.add(&mut self.globals, globals.count()),
-            Payload::ElementSection(s) => SEGMENTS.add(&mut self.segments, s.count()),
+            Payload::GlobalSection(globals) => {
+                GLOBALS.add(&mut self.globals, globals.count())?;
+                self.weigh(globals.count(), 16)
+            }
+            Payload::ElementSection(elements) => {
+                SEGMENTS.add(&mut self.segments, elements.count())?;
+                each(elements, |element| self.element(&element))
+            }
             Payload::DataSection(s) => SEGMENTS.add(&mut self.segments, s.count()),
             Payload::DataCountSection { count, .. } => SEGMENTS.check(count.into()),
             Payload::ImportSection(imports) => {
                 NAMES.check(imports.count().into())?;
+                self.weigh(imports.count(), 32)?;
                 each(imports.into_imports(), |import| {
                     self.name(import.module)?;
                     self.name(import.name)
@@ -183,6 +203,7 @@ impl Tally {
             }
             Payload::ExportSection(exports) => {
                 NAMES.check(exports.count().into())?;
+                self.weigh(exports.count(), 32)?;
                 each(exports, |export| self.name(export.name))
             }
             Payload::InstanceSection(instances) => self.instances(instances.count().into()),
@@ -217,7 +238,7 @@ impl Tally {
 
     fn begin(&mut self, encoding: Encoding) -> Result<(), ComponentError> {
         MODULES.add(&mut self.modules, 1u32)?;
-        self.levels.push(Level { encoding, components: Vec::new(), instances: 0 });
+        self.levels.push(Level { encoding, components: Vec::new(), instances: 0, weight: 0 });
         DEPTH.check(self.levels.len() as u64)
     }
 
@@ -235,7 +256,7 @@ impl Tally {
     fn level(&mut self) -> &mut Level {
         if self.levels.is_empty() {
             let encoding = Encoding::Component;
-            self.levels.push(Level { encoding, components: Vec::new(), instances: 0 });
+            self.levels.push(Level { encoding, components: Vec::new(), instances: 0, weight: 0 });
         }
         let innermost = self.levels.len() - 1;
         &mut self.levels[innermost]
@@ -255,6 +276,23 @@ impl Tally {
             LOCALS.add(&mut locals, count)?;
         }
         ALL_LOCALS.add(&mut self.locals, locals)
+    }
+
+    /// Adds what so many things take in each instance of the module that is read.
+    fn weigh(&mut self, count: u32, bytes: u64) -> Result<(), ComponentError> {
+        INSTANCE_BYTES.add(&mut self.level().weight, u64::from(count) * bytes)
+    }
+
+    fn element(&mut self, element: &Element<'_>) -> Result<(), ComponentError> {
+        let count = match &element.items {
+            ElementItems::Functions(functions) => functions.count(),
+            ElementItems::Expressions(_, expressions) => expressions.count(),
+        };
+        self.weigh(count, 32)?;
+        match element.kind {
+            ElementKind::Passive => PASSIVE.add(&mut self.passive, count),
+            ElementKind::Active { .. } | ElementKind::Declared => Ok(()),
+        }
     }
 
     fn core_types<T>(&mut self, types: &SectionLimited<'_, T>) -> Result<(), ComponentError> {
