@@ -48,7 +48,8 @@ pub const ALL: &[Explanation] = &[
     code(
         "KAMI-AUDIT",
         "The call could not be recorded in the audit log, and so was not made.",
-        "`cargo kami log verify` says whether the log is damaged; a full disk is the usual reason.",
+        "A full disk is the usual reason: make room, and calls are made again. The server's log says \
+         why, and `cargo kami log verify` whether the log is damaged.",
     ),
     code(
         "KAMI-BUSY",
@@ -78,6 +79,13 @@ pub const ALL: &[Explanation] = &[
         "KAMI-ENGINE",
         "The tool could not be compiled to native code on this machine.",
         "The server's log says why. `cargo kami install` compiles, and shows the reason at once.",
+    ),
+    code(
+        "KAMI-EXHAUSTED",
+        "The machine had no memory or address space left for the call, which was ended. The tool is \
+         within its limits, and the server goes on.",
+        "Try again when fewer calls run. If that happens often, raise `ulimit -v`, give the machine \
+         more memory, or serve with a lower `--max-concurrent`.",
     ),
     code(
         "KAMI-EXIT",

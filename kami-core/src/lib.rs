@@ -46,6 +46,7 @@ pub mod atomic_file;
 pub mod code;
 pub mod digest;
 pub mod name;
+mod private_directory;
 pub mod rate;
 pub mod scheduler;
 

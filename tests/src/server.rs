@@ -53,7 +53,23 @@ impl Server {
 
     /// The same, with more flags.
     pub fn start_with(data: &DataDir, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(program());
+        Self::run(Command::new(program()), data, flags, environment)
+    }
+
+    /// The same, from a shell that has run `setup` before, such as `ulimit`, and becomes the server.
+    #[cfg(unix)]
+    pub fn start_after(setup: &str, data: &DataDir, flags: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{setup} && exec \"$0\" \"$@\"")]).arg(program());
+        Self::run(command, data, flags, &[])
+    }
+
+    fn run(
+        mut command: Command,
+        data: &DataDir,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         command.args(["--quiet", "serve", "--data-dir"]).arg(data.path()).args(flags);
         command.env("KAMI_LOG", "warn").env("NO_COLOR", "1");
         command.envs(environment.iter().copied());

@@ -15,6 +15,9 @@ use crate::ops::{host, policy};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
+/// How long what still runs at the end may go on, such as the record of a call that was ended.
+const LAST_WORK: Duration = Duration::from_millis(500);
+
 /// Serve the installed tools to agents over MCP, on stdin and stdout or over HTTP
 ///
 /// This is the command to put into a client's configuration (Claude, Cursor, VS Code...). Every
@@ -38,11 +41,11 @@ pub struct Args {
     /// Serve over HTTP at this address of this machine, on /mcp, instead of stdin and stdout
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
-    /// The most calls at once, of all tools together, from 1 to 1000 [default: 256]
+    /// The most calls at once, of all tools together, from 1 to 3000 [default: 256]
     ///
     /// Each takes memory up to its tool's limit. How many of one tool run at once is its own limit,
     /// `max-concurrent-calls`.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3000))]
     max_concurrent: Option<u32>,
     /// The most calls that wait for others to end, from 0 to 10000 [default: 512]
     ///
@@ -78,9 +81,10 @@ impl Args {
 }
 
 pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Exit> {
-    host::bound_arenas();
+    host::settle_allocator();
     host::raise_file_limit();
-    host::runtime()?.block_on(async {
+    let runtime = host::runtime()?;
+    let ended = runtime.block_on(async {
         // A policy that cannot be read refuses every call, until it is mended.
         let policy = policy::load(settings).ok().flatten();
         let resolver = host::scheduled_resolver(settings, args.schedule(), shell)?;
@@ -95,23 +99,27 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let tools = resolver.catalog()?.count()?;
         let interrupted = interruption()?;
         let server = Server::new(resolver, options);
-        match args.http {
+        let served = match args.http {
             Some(address) => {
                 let listener = TcpListener::bind(address).await;
                 let listener = listener.with_context(|| format!("listening on {address}"))?;
                 let address = listener.local_addr()?;
                 shell.status("Serving", format_args!("{tools} tools on http://{address}/mcp"));
-                server.serve_http(listener, interrupted).await?;
+                server.serve_http(listener, interrupted).await
             }
             None => {
                 shell.status("Serving", format_args!("{tools} tools on stdin and stdout"));
                 let (input, output) = mcp::stdio_pipes();
-                server.serve_stdio(input, output, interrupted).await?;
+                server.serve_stdio(input, output, interrupted).await
             }
-        }
+        };
         log.flush().await?;
+        served?;
         Ok(Exit::Success)
-    })
+    });
+    // Where stdin is no pipe, a thread may be reading it, and reads on until somebody writes.
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
 }
 
 /// Ends when this process is told to: by Ctrl-C, or as a service manager does.

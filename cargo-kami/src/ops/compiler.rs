@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use kami_core::component::{Artifact, Component, MAX_BYTES};
-use kami_core::engine::{self, Compiler, EngineError, Metering};
+use kami_core::engine::{self, Allocation, Compiler, EngineError, Metering};
 
 use crate::exit::{Exit, Failure};
 use crate::shell;
@@ -60,19 +60,29 @@ impl Default for CompileLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Job {
     /// Makes native code.
-    Compile(Metering),
+    Compile(Metering, Allocation),
     /// Prints the interface.
     Wit,
 }
 
 impl Job {
-    const ALL: [Self; 3] = [Self::Compile(Metering::Off), Self::Compile(Metering::Fuel), Self::Wit];
+    const ALL: [Self; 5] = [
+        Self::Compile(Metering::Off, Allocation::Pool),
+        Self::Compile(Metering::Off, Allocation::OnDemand),
+        Self::Compile(Metering::Fuel, Allocation::Pool),
+        Self::Compile(Metering::Fuel, Allocation::OnDemand),
+        Self::Wit,
+    ];
 
     /// The argument by which a process knows its job; no command of a person begins so.
     fn argument(self) -> &'static str {
         match self {
-            Self::Compile(Metering::Off) => "--worker=compile",
-            Self::Compile(Metering::Fuel) => "--worker=compile-with-fuel",
+            Self::Compile(Metering::Off, Allocation::Pool) => "--worker=compile",
+            Self::Compile(Metering::Off, Allocation::OnDemand) => "--worker=compile-on-demand",
+            Self::Compile(Metering::Fuel, Allocation::Pool) => "--worker=compile-with-fuel",
+            Self::Compile(Metering::Fuel, Allocation::OnDemand) => {
+                "--worker=compile-with-fuel-on-demand"
+            }
             Self::Wit => "--worker=wit",
         }
     }
@@ -100,9 +110,9 @@ impl Job {
         let mut bytes = Vec::new();
         io::stdin().lock().take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
         match self {
-            Self::Compile(metering) => {
+            Self::Compile(metering, allocation) => {
                 let component = Component::parse(bytes)?;
-                engine::native_code(&component, metering).map_err(|error| match error {
+                engine::native_code(&component, metering, allocation).map_err(|error| match error {
                     // Whoever started this process says that it was compiling.
                     EngineError::Compile(cause) => anyhow::anyhow!(cause),
                     error => error.into(),
@@ -115,8 +125,8 @@ impl Job {
 
 /// Has components compiled in processes of this program, within `limits`.
 pub fn compiler(limits: CompileLimits) -> Compiler {
-    let compile = move |component: &Component, metering: Metering| {
-        let end = run(Job::Compile(metering), component.bytes(), limits);
+    let compile = move |component: &Component, metering: Metering, allocation: Allocation| {
+        let end = run(Job::Compile(metering, allocation), component.bytes(), limits);
         match end.map_err(EngineError::Worker)? {
             End::Done(native) => Ok(native),
             End::Refused(why) => Err(EngineError::Compile(why.into())),
@@ -301,7 +311,7 @@ fn crashed(status: ExitStatus, complaint: &str) -> End {
 /// Takes from this process what it does not need for its job.
 #[cfg(unix)]
 fn limit_this_process() -> anyhow::Result<()> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let mut arguments = std::env::args().skip(2).map(|text| text.parse::<u64>());
     let mut next = || arguments.next().and_then(Result::ok).context("a limit is missing");
@@ -317,6 +327,8 @@ fn limit_this_process() -> anyhow::Result<()> {
         (Resource::Fsize, 0),
         (Resource::Core, 0),
     ] {
+        // Only a privileged process may have more than it was started with.
+        let limit = getrlimit(resource).maximum.map_or(limit, |most| limit.min(most));
         let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
         setrlimit(resource, limit).with_context(|| format!("limiting {resource:?}"))?;
     }

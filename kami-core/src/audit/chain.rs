@@ -388,7 +388,11 @@ impl Chain {
     fn undo(&self, before: &Head, reached: u32) {
         let mut undone = Ok(());
         for number in before.last_file + 1..=reached {
-            undone = undone.and(fs::remove_file(self.path(number)));
+            undone = undone.and(match fs::remove_file(self.path(number)) {
+                // It is the one that could not be made.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            });
         }
         let shorten = |file: File| file.set_len(before.bytes);
         let options = &mut OpenOptions::new();

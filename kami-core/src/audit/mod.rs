@@ -459,6 +459,7 @@ impl Writer {
     fn run(mut self) {
         let _ending = Ending(Arc::clone(&self.queue));
         let mut unwritten: Vec<Entry> = Vec::new();
+        let mut failing = false;
         loop {
             let (mut flushes, closing) = self.collect(&mut unwritten);
             let (records, permits): (Vec<_>, Vec<_>) =
@@ -466,12 +467,19 @@ impl Writer {
             let result = self.chain.append(&records);
             let failure = result.err().map(Arc::new);
             self.queue.lock().failure.clone_from(&failure);
-            if let Some(error) = &failure {
-                tracing::error!(
+            // It is tried again and again, and said once.
+            match (std::mem::replace(&mut failing, failure.is_some()), &failure) {
+                (false, Some(error)) => tracing::error!(
                     error = error as &dyn std::error::Error,
-                    records = records.len(),
-                    "the audit log cannot be written"
-                );
+                    "the audit log cannot be written, and no tool is called until it can: make room \
+                     on its disk, or let the server write to it"
+                ),
+                (true, None) => {
+                    tracing::warn!("the audit log is written again, and tools are called")
+                }
+                _ => {}
+            }
+            if failure.is_some() {
                 let entries = records.into_iter().zip(permits);
                 unwritten.extend(entries.map(|(record, _permit)| Entry { record, _permit }));
             }

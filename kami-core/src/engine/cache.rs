@@ -17,8 +17,8 @@ use std::time::{Duration, SystemTime};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::atomic_file;
 use crate::digest::Digest;
+use crate::{atomic_file, private_directory};
 
 type HmacSha256 = Hmac<Sha256>;
 
@@ -54,7 +54,8 @@ impl NativeCache {
     /// Opens the cache below `root` for the engine with `fingerprint`.
     pub(super) fn open(root: &Path, fingerprint: &str) -> io::Result<Self> {
         let directory = root.join(fingerprint);
-        create_private_directory(&directory)?;
+        make_private(root)?;
+        make_private(&directory)?;
         let key = read_or_make_key(&root.join("key"))?;
         let mut mac = HmacSha256::new_from_slice(&key).map_err(io::Error::other)?;
         mac.update(b"kami:native-code/v1\n");
@@ -87,17 +88,26 @@ impl NativeCache {
         Some(native)
     }
 
-    /// Keeps `native` for the next process. A full disk only costs time later.
-    pub(super) fn store(&self, source: &[u8], native: &[u8]) {
+    /// Keeps `native` for the next process, and makes room for it.
+    ///
+    /// # Errors
+    /// Where it cannot be kept, as on a full disk, which only costs time later; or where what is too
+    /// much cannot be removed.
+    pub(super) fn store(&self, source: &[u8], native: &[u8]) -> io::Result<()> {
+        // Somebody may have removed them while this process ran.
+        make_private(&self.root)?;
+        make_private(&self.directory)?;
         let digest = Digest::of(source);
         let mac = self.mac(&digest, native).finalize().into_bytes();
         let path = self.path(&digest);
-        if let Err(error) = atomic_file::replace(&path, &[&mac[..], native].concat()) {
-            tracing::warn!(%error, path = %path.display(), "cannot keep native code");
-        }
-        if let Err(error) = self.make_room(&path) {
-            tracing::warn!(%error, path = %self.root.display(), "cannot clean the native code cache");
-        }
+        let stored = atomic_file::replace(&path, &[&mac[..], native].concat());
+        // Room is made also where there was none, for the next time.
+        stored.and(self.make_room(&path))
+    }
+
+    /// Where the code of this engine is.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Removes what was used longest ago, until the rest is no more than there is room for. What
@@ -169,12 +179,8 @@ fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn create_private_directory(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+fn make_private(directory: &Path) -> io::Result<()> {
+    private_directory::create(directory).map_err(|unfit| about(directory, io::Error::other(unfit)))
 }
 
 /// Reads the key, or makes it; of two processes that make it at once, one wins and both use its key.
@@ -189,7 +195,7 @@ fn read_or_make_key(path: &Path) -> io::Result<[u8; KEY_LENGTH]> {
     io::Write::write_all(&mut file, &key)?;
     match file.persist_noclobber(path) {
         Ok(_) => Ok(key),
-        Err(_) => read_key(path)?.ok_or_else(|| io::Error::other("the cache's key is malformed")),
+        Err(_) => read_key(path)?.ok_or_else(|| about(path, io::Error::other("no key of ours"))),
     }
 }
 
@@ -197,8 +203,13 @@ fn read_key(path: &Path) -> io::Result<Option<[u8; KEY_LENGTH]>> {
     match fs::read(path) {
         Ok(bytes) => Ok(bytes.try_into().ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(about(path, error)),
     }
+}
+
+/// An error that tells which file it is about.
+fn about(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -209,7 +220,7 @@ mod tests {
     fn only_authentic_code_for_the_same_source_and_engine_is_loaded() {
         let root = tempfile::tempdir().unwrap();
         let cache = NativeCache::open(root.path(), "engine-a").unwrap();
-        cache.store(b"source", b"native");
+        cache.store(b"source", b"native").unwrap();
         assert_eq!(cache.load(b"source").as_deref(), Some(&b"native"[..]));
         assert_eq!(cache.load(b"other source"), None);
 
@@ -235,16 +246,16 @@ mod tests {
             let then = SystemTime::now() - Duration::from_secs(hours * 3600);
             file.unwrap().set_modified(then).unwrap();
         };
-        old.store(b"of another engine", b"native");
+        old.store(b"of another engine", b"native").unwrap();
         age(&old, b"of another engine", 9);
         for (source, hours) in [(b"first ", 8), (b"second", 7), (b"third ", 6)] {
-            new.store(source, b"native");
+            new.store(source, b"native").unwrap();
             age(&new, source, hours);
         }
         assert!(new.load(b"first ").is_some(), "using it makes it the youngest");
 
         new.room = Room { bytes: 1 << 20, files: 3 };
-        new.store(b"fourth", b"native");
+        new.store(b"fourth", b"native").unwrap();
         assert_eq!(old.load(b"of another engine"), None);
         assert_eq!(new.load(b"second"), None);
         for source in [b"first ", b"third ", b"fourth"] {
@@ -252,17 +263,17 @@ mod tests {
         }
 
         new.room = Room { bytes: 10, files: 3 };
-        new.store(b"fifth ", b"native");
+        new.store(b"fifth ", b"native").unwrap();
         assert!(new.load(b"fifth ").is_some(), "what is stored is kept, however large");
         assert_eq!(new.load(b"fourth"), None);
 
         let unused = SystemTime::now() - 2 * UNUSED;
         let directory = fs::File::open(&old.directory).unwrap();
         directory.set_modified(unused).unwrap();
-        new.store(b"sixth ", b"native");
+        new.store(b"sixth ", b"native").unwrap();
         assert!(!old.directory.exists(), "nobody uses that engine any more");
         // One that does after all makes it again.
-        old.store(b"back", b"native");
+        old.store(b"back", b"native").unwrap();
         assert!(old.load(b"back").is_some());
     }
 
@@ -271,22 +282,52 @@ mod tests {
     fn neither_links_nor_pipes_are_read() {
         let root = tempfile::tempdir().unwrap();
         let cache = NativeCache::open(root.path(), "engine").unwrap();
-        cache.store(b"source", b"native");
+        cache.store(b"source", b"native").unwrap();
         let path = cache.path(&Digest::of(b"source"));
         let elsewhere = root.path().join("elsewhere");
         fs::rename(&path, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
         assert_eq!(cache.load(b"source"), None, "even if it leads to authentic code");
-        cache.store(b"source", b"native");
+        cache.store(b"source", b"native").unwrap();
         assert!(cache.load(b"source").is_some(), "the link was replaced");
         assert!(elsewhere.exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nobody_else_may_write_to_what_is_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("cache");
+        let set = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let cache = NativeCache::open(&root, "engine").unwrap();
+        let modes = || {
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            [mode(&root), mode(&root.join("engine"))]
+        };
+        assert_eq!(modes(), [0o700; 2]);
+        for exposed in [&root, &root.join("engine")] {
+            for mode in [0o720, 0o702, 0o777] {
+                set(exposed, mode);
+                assert!(NativeCache::open(&root, "engine").is_err(), "{mode:o}");
+                assert!(cache.store(b"source", b"native").is_err(), "{mode:o}");
+            }
+            set(exposed, 0o700);
+        }
+        // What is made anew by a process that runs is as private.
+        fs::remove_dir_all(&root).unwrap();
+        cache.store(b"source", b"native").unwrap();
+        assert_eq!(modes(), [0o700; 2]);
     }
 
     #[test]
     fn no_altered_byte_is_loaded() {
         let root = tempfile::tempdir().unwrap();
         let cache = NativeCache::open(root.path(), "engine").unwrap();
-        cache.store(b"source", b"native");
+        cache.store(b"source", b"native").unwrap();
         let path = cache.path(&Digest::of(b"source"));
         let file = fs::read(&path).unwrap();
         for at in 0..file.len() {

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use super::{EngineError, Metering, config};
+use super::{Allocation, EngineError, Metering, config};
 use crate::component::Component;
 
 /// Makes native code of components, elsewhere.
@@ -17,16 +17,20 @@ use crate::component::Component;
 #[derive(Clone)]
 pub struct Compiler(Arc<Compile>);
 
-type Compile = dyn Fn(&Component, Metering) -> Result<Vec<u8>, EngineError> + Send + Sync;
+type Compile =
+    dyn Fn(&Component, Metering, Allocation) -> Result<Vec<u8>, EngineError> + Send + Sync;
 
 impl Compiler {
     /// Has `compile` make the native code.
     ///
     /// # Safety
     /// What `compile` gives is run as it is. It must be what [`native_code`] of this same version of
-    /// this crate gave for the same component and metering, and nobody may have changed it since.
+    /// this crate gave for the same component, metering and allocation, and nobody may have changed it since.
     pub unsafe fn new(
-        compile: impl Fn(&Component, Metering) -> Result<Vec<u8>, EngineError> + Send + Sync + 'static,
+        compile: impl Fn(&Component, Metering, Allocation) -> Result<Vec<u8>, EngineError>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
         Self(Arc::new(compile))
     }
@@ -35,8 +39,9 @@ impl Compiler {
         &self,
         component: &Component,
         metering: Metering,
+        allocation: Allocation,
     ) -> Result<Vec<u8>, EngineError> {
-        (self.0)(component, metering)
+        (self.0)(component, metering, allocation)
     }
 }
 
@@ -56,8 +61,13 @@ impl fmt::Debug for Compiler {
 /// # Security
 /// The component is hostile. Its counts are bounded, the time and memory that this takes are not:
 /// call it in a process that has limits.
-pub fn native_code(component: &Component, metering: Metering) -> Result<Vec<u8>, EngineError> {
-    let engine = wasmtime::Engine::new(&config(metering)).map_err(EngineError::Start)?;
+pub fn native_code(
+    component: &Component,
+    metering: Metering,
+    allocation: Allocation,
+) -> Result<Vec<u8>, EngineError> {
+    let engine =
+        wasmtime::Engine::new(&config(metering, allocation)).map_err(EngineError::Start)?;
     engine
         .precompile_component(component.bytes())
         .map_err(|error| EngineError::Compile(error.into()))
@@ -77,18 +87,23 @@ impl Turns {
     /// Waits for a turn, which ends with the value.
     pub(super) fn take(&self) -> Turn<'_> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = *free == 0;
         let free = self.freed.wait_while(free, |free| *free == 0);
         *free.unwrap_or_else(PoisonError::into_inner) -= 1;
-        Turn(self)
+        Turn { turns: self, waited }
     }
 }
 
 /// One of the [`Turns`].
-pub(super) struct Turn<'a>(&'a Turns);
+pub(super) struct Turn<'a> {
+    turns: &'a Turns,
+    /// Whether somebody else had it before.
+    pub(super) waited: bool,
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
+        *self.turns.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.turns.freed.notify_one();
     }
 }

@@ -4,27 +4,28 @@
 //! cache. Tools with a fuel limit run on a second wasmtime engine, made when the first of them is
 //! compiled, so that the others don't pay for metering.
 
+mod allocation;
 mod cache;
 mod compiler;
 mod ticker;
 
 use std::error::Error;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::{
-    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    WasmBacktraceDetails,
-};
+use wasmtime::{Config, Enabled, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::component::Component;
 use crate::digest::hex;
 use crate::grants::MAX_MEMORY_BYTES;
 use crate::scheduler::{ScheduleOptions, Scheduler};
 
+pub(crate) use allocation::SharedMemory;
+pub use allocation::{Allocation, Shortage};
+use allocation::{Plan, RESERVED, Room};
 use cache::NativeCache;
 use compiler::Turns;
 pub use compiler::{Compiler, native_code};
@@ -54,6 +55,8 @@ pub struct EngineOptions {
     pub cache: Option<PathBuf>,
     /// How many calls run at once, and how many wait.
     pub schedule: ScheduleOptions,
+    /// Where the memory of guests comes from.
+    pub allocation: Allocation,
     /// What compiles. Without one, that is done in this process, and a component that was made for
     /// it can take minutes and gigabytes: set one where components of strangers are compiled.
     pub compiler: Option<Compiler>,
@@ -110,7 +113,12 @@ pub struct Engine {
 struct Shared {
     unmetered: Machine,
     metered: OnceLock<Machine>,
+    /// Held by whoever starts that one: there may be room for one, and not for two.
+    starting: Mutex<()>,
     options: EngineOptions,
+    plan: Plan,
+    memory: SharedMemory,
+    complaints: Complaints,
     scheduler: Scheduler,
     compilations: Turns,
 }
@@ -118,6 +126,7 @@ struct Shared {
 /// One wasmtime engine with what belongs to it.
 struct Machine {
     wasmtime: wasmtime::Engine,
+    allocation: Allocation,
     cache: Option<NativeCache>,
     _ticker: Ticker,
 }
@@ -142,15 +151,43 @@ impl Engine {
     /// Starts an engine.
     ///
     /// # Errors
-    /// Where this machine cannot run it at all. Where only the pool of instances cannot be
-    /// reserved, as under `ulimit -v`, calls allocate on demand, which is slower.
+    /// Where this machine cannot run it at all. Where it only has not enough of something, there
+    /// are fewer places than were asked for, or calls are slower, and [`Engine::shortages`] tells why.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
-        let unmetered = Machine::start(Metering::Off, &options)?;
-        let scheduler = Scheduler::new(options.schedule);
+        let (room, asked) = (Room::of_this_process(), options.schedule.places);
+        let mut plan = room.plan(options.allocation, asked);
+        let complaints = Complaints::none_yet();
+        let start = |plan: &Plan| {
+            let Plan { allocation, places, .. } = *plan;
+            Machine::start(Metering::Off, allocation, places, &options, &complaints)
+        };
+        let unmetered = match start(&plan) {
+            Err(EngineError::Start(error)) if plan.allocation == Allocation::Pool => {
+                plan = room.plan(Allocation::OnDemand, asked);
+                plan.shortages.push(Shortage::refused(asked, &error));
+                start(&plan)?
+            }
+            started => started?,
+        };
+        for shortage in &plan.shortages {
+            tracing::warn!("{shortage}");
+        }
+        let memory = SharedMemory::new(plan.memory, plan.places);
+        let schedule = ScheduleOptions { places: plan.places, ..options.schedule };
+        let scheduler = Scheduler::new(schedule);
         let cores = std::thread::available_parallelism().unwrap_or(MIN_COMPILATIONS);
         let compilations = Turns::new(cores.max(MIN_COMPILATIONS).get());
-        let metered = OnceLock::new();
-        let shared = Shared { unmetered, metered, options, scheduler, compilations };
+        let shared = Shared {
+            unmetered,
+            metered: OnceLock::new(),
+            starting: Mutex::default(),
+            options,
+            plan,
+            memory,
+            complaints,
+            scheduler,
+            compilations,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -172,20 +209,23 @@ impl Engine {
         if let Some(component) = machine.cached(source) {
             return Ok(Code { component, metering });
         }
-        let _turn = self.shared.compilations.take();
+        let turn = self.shared.compilations.take();
         // Whoever had the turn may have compiled the same.
-        if let Some(component) = machine.cached(source) {
+        if turn.waited
+            && let Some(component) = machine.cached(source)
+        {
             return Ok(Code { component, metering });
         }
-        let component = match &self.shared.options.compiler {
-            Some(compiler) => machine.load(&compiler.compile(component, metering)?),
-            None => wasmtime::component::Component::new(&machine.wasmtime, source),
+        let failed = |error: wasmtime::Error| EngineError::Compile(error.into());
+        let native = match &self.shared.options.compiler {
+            Some(compiler) => compiler.compile(component, metering, machine.allocation)?,
+            None => machine.wasmtime.precompile_component(source).map_err(failed)?,
         };
-        let component = component.map_err(|error| EngineError::Compile(error.into()))?;
+        let component = machine.load(&native).map_err(failed)?;
         if let Some(cache) = &machine.cache
-            && let Ok(native) = component.serialize()
+            && let Err(error) = cache.store(source, &native)
         {
-            cache.store(source, &native);
+            self.shared.complaints.not_kept(cache.directory(), &error);
         }
         Ok(Code { component, metering })
     }
@@ -193,6 +233,26 @@ impl Engine {
     /// Gives places to all calls.
     pub fn scheduler(&self) -> &Scheduler {
         &self.shared.scheduler
+    }
+
+    /// Where the memory of guests comes from, after what this process has room for.
+    pub fn allocation(&self) -> Allocation {
+        self.shared.unmetered.allocation
+    }
+
+    /// How many calls run at once, at the most.
+    pub fn places(&self) -> u32 {
+        self.shared.plan.places
+    }
+
+    /// What this process has too little of for what was asked. It was logged when the engine started.
+    pub fn shortages(&self) -> &[Shortage] {
+        &self.shared.plan.shortages
+    }
+
+    /// What guests share of memory.
+    pub(crate) fn memory(&self) -> &SharedMemory {
+        &self.shared.memory
     }
 
     /// The wasmtime engine on which `metering` runs.
@@ -207,29 +267,43 @@ impl Engine {
         if let Some(machine) = self.shared.metered.get() {
             return Ok(machine);
         }
-        let machine = Machine::start(metering, &self.shared.options)?;
-        Ok(self.shared.metered.get_or_init(|| machine))
+        let Shared { metered, starting, options, plan, complaints, .. } = &*self.shared;
+        let _one_at_a_time = starting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(machine) = metered.get() {
+            return Ok(machine);
+        }
+        let start =
+            |allocation| Machine::start(metering, allocation, plan.places, options, complaints);
+        let machine = match start(plan.allocation) {
+            Err(EngineError::Start(error)) if plan.allocation == Allocation::Pool => {
+                tracing::warn!("{}", Shortage::refused(plan.places, &error));
+                start(Allocation::OnDemand)?
+            }
+            started => started?,
+        };
+        Ok(metered.get_or_init(|| machine))
     }
 }
 
 impl Machine {
-    fn start(metering: Metering, options: &EngineOptions) -> Result<Self, EngineError> {
-        let pool = InstanceAllocationStrategy::Pooling(pool(options.schedule.places));
-        let wasmtime = wasmtime::Engine::new(config(metering).allocation_strategy(pool)).or_else(
-            |error| {
-                tracing::warn!(%error, "no address space for a pool of instances; calls will be slower");
-                wasmtime::Engine::new(&config(metering)).map_err(EngineError::Start)
-            },
-        )?;
+    fn start(
+        metering: Metering,
+        allocation: Allocation,
+        places: u32,
+        options: &EngineOptions,
+        complaints: &Complaints,
+    ) -> Result<Self, EngineError> {
+        let mut config = config(metering, allocation);
+        if allocation == Allocation::Pool {
+            config.allocation_strategy(pool(places));
+        }
+        let wasmtime = wasmtime::Engine::new(&config).map_err(EngineError::Start)?;
         let ticker = Ticker::start(&wasmtime).map_err(EngineError::Ticker)?;
         let cache = options.cache.as_ref().and_then(|directory| {
-            NativeCache::open(directory, &fingerprint(&wasmtime))
-                .inspect_err(
-                    |error| tracing::warn!(%error, "no native code cache; compiling every time"),
-                )
-                .ok()
+            let opened = NativeCache::open(directory, &fingerprint(&wasmtime));
+            opened.inspect_err(|error| complaints.no_cache(directory, error)).ok()
         });
-        Ok(Self { wasmtime, cache, _ticker: ticker })
+        Ok(Self { wasmtime, allocation, cache, _ticker: ticker })
     }
 
     /// What the cache has for `source`, if it may be run.
@@ -249,6 +323,40 @@ impl Machine {
         // the compiler gives is what `native_code` gave, as `Compiler::new` demands. So both are
         // what an engine of this version and configuration made of the same source.
         unsafe { wasmtime::component::Component::deserialize(&self.wasmtime, native) }
+    }
+}
+
+/// What is said once for all engines of a process, and not for every call.
+struct Complaints {
+    cache: Once,
+    store: Once,
+}
+
+impl Complaints {
+    fn none_yet() -> Self {
+        Self { cache: Once::new(), store: Once::new() }
+    }
+
+    fn no_cache(&self, directory: &Path, error: &std::io::Error) {
+        self.cache.call_once(|| {
+            tracing::warn!(
+                path = %directory.display(),
+                %error,
+                "native code cannot be kept, so every start compiles anew: make this a directory that \
+                 the server may write to, or remove what is there"
+            );
+        });
+    }
+
+    fn not_kept(&self, directory: &Path, error: &std::io::Error) {
+        self.store.call_once(|| {
+            tracing::warn!(
+                path = %directory.display(),
+                %error,
+                "cannot keep native code, so the next start compiles anew: make room there, or let \
+                 the server write to it"
+            );
+        });
     }
 }
 
@@ -277,7 +385,7 @@ fn fingerprint(engine: &wasmtime::Engine) -> String {
     hex(&hasher.0.finalize()[..16])
 }
 
-fn config(metering: Metering) -> Config {
+fn config(metering: Metering, allocation: Allocation) -> Config {
     let mut config = Config::new();
     config
         // Preview 2 needs no concurrent tasks inside one store, and pays 2.8 µs for the ability.
@@ -293,7 +401,16 @@ fn config(metering: Metering) -> Config {
         .wasm_multi_memory(false)
         .wasm_relaxed_simd(false)
         .wasm_tail_call(false)
-        .wasm_wide_arithmetic(false);
+        .wasm_wide_arithmetic(false)
+        // The limiter counts growth by whole pages.
+        .wasm_custom_page_sizes(false);
+    if allocation == Allocation::OnDemand {
+        // The usual 4 GiB for each memory are just what there is no room for. The code checks bounds.
+        config
+            .memory_reservation(RESERVED)
+            .memory_reservation_for_growth(RESERVED)
+            .memory_guard_size(64 << 10);
+    }
     config
 }
 
@@ -305,8 +422,8 @@ fn pool(places: u32) -> PoolingAllocationConfig {
     pool.total_component_instances(places)
         .total_memories(places)
         .total_stacks(places)
-        .total_tables(MAX_TABLES * places)
-        .total_core_instances(MAX_CORE_INSTANCES * places)
+        .total_tables(MAX_TABLES.saturating_mul(places))
+        .total_core_instances(MAX_CORE_INSTANCES.saturating_mul(places))
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
@@ -329,10 +446,12 @@ mod tests {
 
     #[test]
     fn what_is_compiled_elsewhere_runs_on_an_engine_with_a_pool() {
-        let pool = InstanceAllocationStrategy::Pooling(pool(1));
         let of = |config: &Config| fingerprint(&wasmtime::Engine::new(config).unwrap());
-        let mut pooling = config(Metering::Off);
-        assert_eq!(of(pooling.allocation_strategy(pool)), of(&config(Metering::Off)));
+        let mut pooling = config(Metering::Off, Allocation::Pool);
+        assert_eq!(
+            of(pooling.allocation_strategy(pool(1))),
+            of(&config(Metering::Off, Allocation::Pool))
+        );
     }
 
     #[test]
@@ -359,9 +478,11 @@ mod tests {
         let counted = Arc::clone(&attempts);
         // SAFETY: what it gives comes from `native_code` for the same component, or is an error.
         let compiler = unsafe {
-            Compiler::new(move |component, metering| match counted.fetch_add(1, SeqCst) {
-                0 => Err(EngineError::TooSlow { limit: Duration::from_secs(1) }),
-                _ => native_code(component, metering),
+            Compiler::new(move |component, metering, allocation| {
+                match counted.fetch_add(1, SeqCst) {
+                    0 => Err(EngineError::TooSlow { limit: Duration::from_secs(1) }),
+                    _ => native_code(component, metering, allocation),
+                }
             })
         };
         let engine = Engine::new(EngineOptions {
@@ -379,8 +500,13 @@ mod tests {
 
     #[test]
     fn fingerprints_tell_engines_apart_and_stay_the_same() {
-        let of = |metering| fingerprint(&wasmtime::Engine::new(&config(metering)).unwrap());
-        assert_eq!(of(Metering::Off), of(Metering::Off));
-        assert_ne!(of(Metering::Off), of(Metering::Fuel));
+        let of = |metering, allocation| {
+            fingerprint(&wasmtime::Engine::new(&config(metering, allocation)).unwrap())
+        };
+        let (off, fuel) = (Metering::Off, Metering::Fuel);
+        let (pool, demand) = (Allocation::Pool, Allocation::OnDemand);
+        assert_eq!(of(off, pool), of(off, pool));
+        assert_ne!(of(off, pool), of(fuel, pool));
+        assert_ne!(of(off, pool), of(off, demand));
     }
 }

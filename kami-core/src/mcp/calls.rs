@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use rmcp::model::{
@@ -16,12 +16,13 @@ use serde::Serialize;
 
 use super::events::guest_level;
 use super::handler::{Handler, supported_versions};
+use super::message::brief;
 use super::outbox::Outbox;
 use super::session::{Era, survive};
-use super::unanswered::Unanswered;
+use super::unanswered::{Ticket, Unanswered};
 use super::wire::{Wire, json};
-use crate::call::Level;
-use crate::manifest::JsonObject;
+use crate::call::{CallArguments, Level};
+use crate::scheduler::Principal;
 
 /// A call that takes no longer is quick: another thread would take a good part of that to wake up.
 const QUICK: Duration = Duration::from_micros(200);
@@ -38,7 +39,7 @@ pub(super) struct ToolCall {
     pub(super) id: RequestId,
     /// As the client names the tool.
     pub(super) name: String,
-    pub(super) arguments: JsonObject,
+    pub(super) arguments: CallArguments,
     pub(super) meta: RequestMetaObject,
 }
 
@@ -86,69 +87,85 @@ struct Shared {
     quick: Mutex<HashSet<String>>,
 }
 
-/// A call that is made, and gives its reply unless it is cancelled.
-type Answering = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
+/// A call that was taken note of.
+pub(super) struct Accepted {
+    pub(super) call: ToolCall,
+    pub(super) ticket: Ticket,
+}
+
+/// A call that is made, whose reply is queued unless it is cancelled.
+type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Calls {
     pub(super) fn new(handler: Arc<Handler>, outbox: Outbox, unanswered: Arc<Unanswered>) -> Self {
         Self(Arc::new(Shared { handler, outbox, unanswered, quick: Mutex::default() }))
     }
 
-    /// Begins calls that were taken note of.
-    pub(super) fn begin(&self, calls: impl IntoIterator<Item = ToolCall>) {
-        for call in calls {
-            match self.0.is_quick(&call.name) {
-                true => self.make(call),
-                false => self.spawn(call.id.clone(), call.name.clone(), self.answer(call)),
+    /// Begins calls.
+    pub(super) fn begin(&self, calls: impl IntoIterator<Item = Accepted>) {
+        for accepted in calls {
+            match self.0.is_quick(&accepted.call.name) {
+                true => self.make(accepted),
+                false => {
+                    let at = At::of(&accepted);
+                    self.spawn(at, self.answer(accepted));
+                }
             }
         }
         self.0.outbox.write();
     }
 
-    fn answer(&self, call: ToolCall) -> Answering {
+    fn answer(&self, Accepted { call, ticket }: Accepted) -> Answering {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            let id = call.id.clone();
-            let reply = reply_to(&shared.handler, call, Arc::new(shared.outbox.clone())).await;
+            let Shared { handler, outbox, unanswered, .. } = &*shared;
+            let (id, wire) = (call.id.clone(), Arc::new(outbox.clone()));
+            let reply = reply_to(handler, handler.principal(), call, wire).await;
             // Whoever cancelled the call meanwhile gets no reply.
-            shared.unanswered.settle(&id).then_some(reply)
+            unanswered.answer(&id, ticket, || outbox.queue(reply));
         })
     }
 
     /// Makes a call here and now, as far as it can be.
-    fn make(&self, call: ToolCall) {
-        let (id, name) = (call.id.clone(), call.name.clone());
-        let mut answering = self.answer(call);
+    fn make(&self, accepted: Accepted) {
+        let at = At::of(&accepted);
+        let mut answering = self.answer(accepted);
         let started = Instant::now();
         let polled = answering.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         if polled.is_pending() || started.elapsed() > QUICK {
-            self.0.forget(&name);
+            self.0.forget(&at.name);
         }
-        match polled {
-            Poll::Ready(reply) => {
-                if let Some(reply) = reply {
-                    self.0.outbox.queue(reply);
-                }
-            }
+        if polled.is_pending() {
             // The task polls it again, and then it is the task that is woken.
-            Poll::Pending => self.spawn(id, name, answering),
+            self.spawn(at, answering);
         }
     }
 
-    fn spawn(&self, id: RequestId, name: String, answering: Answering) {
+    fn spawn(&self, At { id, ticket, name }: At, answering: Answering) {
         let shared = Arc::clone(&self.0);
         let task = tokio::spawn(async move {
             let started = Instant::now();
-            let reply = answering.await;
+            answering.await;
+            shared.outbox.write();
             if started.elapsed() <= QUICK {
                 shared.remember(name);
             }
-            if let Some(reply) = reply {
-                shared.outbox.send(reply);
-            }
         });
         let task = task.abort_handle();
-        self.0.unanswered.is_ended_by(&id, move || task.abort());
+        self.0.unanswered.is_ended_by(&id, ticket, move || task.abort());
+    }
+}
+
+/// What a call is known by while it is made.
+struct At {
+    id: RequestId,
+    ticket: Ticket,
+    name: String,
+}
+
+impl At {
+    fn of(Accepted { call, ticket }: &Accepted) -> Self {
+        Self { id: call.id.clone(), ticket: *ticket, name: call.name.clone() }
     }
 }
 
@@ -174,22 +191,28 @@ impl Shared {
     }
 }
 
-/// Makes a call, whose notifications go to `wire`, and gives the reply.
-pub(super) async fn reply_to(handler: &Handler, call: ToolCall, wire: Arc<dyn Wire>) -> Vec<u8> {
+/// Makes a call on behalf of `principal`, whose notifications go to `wire`, and gives the reply.
+pub(super) async fn reply_to(
+    handler: &Handler,
+    principal: Principal,
+    call: ToolCall,
+    wire: Arc<dyn Wire>,
+) -> Vec<u8> {
     let id = call.id.clone();
-    let answered = survive(answer(handler, call, wire)).await;
+    let answered = survive(answer(handler, principal, call, wire)).await;
     let content = answered.map_or_else(ReplyContent::Error, ReplyContent::Result);
     json(&Reply { jsonrpc: "2.0", id, content })
 }
 
 async fn answer(
     handler: &Handler,
+    principal: Principal,
     call: ToolCall,
     wire: Arc<dyn Wire>,
 ) -> Result<CallToolResult, ErrorData> {
     let terms = Terms::of(&call.meta, handler)?;
     let era = terms.era;
-    let mut result = handler.call(call, terms, wire).await?;
+    let mut result = handler.call(principal, call, terms, wire).await?;
     match era {
         Era::Stateless => handler.stamp(result.meta.get_or_insert_default()),
         // The field is younger than the era.
@@ -214,7 +237,8 @@ impl Terms {
                 return Err(ErrorData::invalid_params(message, None));
             }
         }
-        let named = |client: &Implementation| format!("{} {}", client.name, client.version);
+        let named =
+            |client: &Implementation| format!("{} {}", brief(&client.name), brief(&client.version));
         let client = match meta.client_info() {
             Some(client) => Some(named(&client)),
             None => session.map(|session| named(&session.client_info)),

@@ -13,10 +13,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmcp::model::{
-    CacheScope, CallToolResult, DiscoverResult, ErrorData, Implementation, InitializeRequestParams,
-    InitializeResult, ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
-    ServerCapabilities, ServerConfig, SetLevelRequestMethod, SetLevelRequestParams,
-    SubscriptionFilter,
+    CacheScope, CallToolResult, ClientCapabilities, DiscoverResult, ErrorData, Implementation,
+    InitializeRequestParams, InitializeResult, ListToolsResult, MetaObject, PaginatedRequestParams,
+    ProtocolVersion, ServerCapabilities, ServerConfig, SetLevelRequestMethod,
+    SetLevelRequestParams, SubscriptionFilter,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -26,9 +26,10 @@ use tokio::sync::watch;
 use super::ServerOptions;
 use super::calls::{Terms, ToolCall};
 use super::events::{Speaker, guest_level};
+use super::message::brief;
 use super::outcome;
 use super::wire::Wire;
-use crate::call::{CallArguments, CallError, Level, call_as};
+use crate::call::{CallError, Level, call_as};
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
 use crate::scheduler::Principal;
@@ -119,9 +120,32 @@ impl Handler {
         meta.insert("io.modelcontextprotocol/serverInfo".to_owned(), self.server_info.clone());
     }
 
-    /// Calls a tool, whose notifications go to `wire`.
+    /// What changes from now on.
+    pub(super) fn news_from_now(&self) -> watch::Receiver<i64> {
+        let mut news = self.generation.clone();
+        news.mark_unchanged();
+        news
+    }
+
+    /// On whose behalf this connection or session calls.
+    pub(super) fn principal(&self) -> Principal {
+        self.principal
+    }
+
+    /// On whose behalf somebody calls who has neither.
+    pub(super) fn newcomer(&self) -> Principal {
+        self.options.principal.unwrap_or_else(Principal::unnamed)
+    }
+
+    /// How many calls of one principal are accepted, to run or to wait.
+    pub(super) fn accepted(&self) -> usize {
+        self.resolver.engine().scheduler().most_of_one()
+    }
+
+    /// Calls a tool on behalf of `principal`, whose notifications go to `wire`.
     pub(super) async fn call(
         &self,
+        principal: Principal,
         request: ToolCall,
         terms: Terms,
         wire: Arc<dyn Wire>,
@@ -150,7 +174,7 @@ impl Handler {
                 return Err(outcome::unknown_tool(&error));
             }
         };
-        let arguments = CallArguments::from(request.arguments);
+        let arguments = request.arguments;
         let package = &entry.package;
         let (about, digest) = (&package.manifest.package, package.digest);
         witness.saw(&entry.wire_name, about, digest, &arguments);
@@ -165,7 +189,7 @@ impl Handler {
         let logger = entry.wire_name.clone();
         let speaker = Speaker::new(wire, logger, terms.log_level, terms.progress);
         let events = witness.watch(Arc::new(speaker));
-        let report = call_as(self.principal, &tool, arguments, events).await;
+        let report = call_as(principal, &tool, arguments, events).await;
         witness.ended(&report);
         let stats = self.options.stats.then_some(report.stats);
         let mut result = outcome::reply(&entry, report);
@@ -198,14 +222,12 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
         let result = self.negotiate_initialize(&request)?;
-        // What was agreed on counts, not what was asked for.
-        let mut client = request;
-        client.protocol_version = result.protocol_version.clone();
-        self.news.get_or_init(|| {
-            let mut news = self.generation.clone();
-            news.mark_unchanged();
-            Mutex::new(Some(news))
-        });
+        // What was agreed on counts, not what was asked for; and no more is kept than is used.
+        let Implementation { name, version, .. } = &request.client_info;
+        let who = Implementation::new(brief(name), brief(version));
+        let client = InitializeRequestParams::new(ClientCapabilities::default(), who)
+            .with_protocol_version(result.protocol_version.clone());
+        self.news.get_or_init(|| Mutex::new(Some(self.news_from_now())));
         let who = Arc::new(client.clone());
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(who);
         context.peer.set_peer_info(client);
@@ -268,8 +290,7 @@ impl ServerHandler for Handler {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let mut ended = self.ended.clone();
-        let mut generation = self.generation.clone();
-        generation.mark_unchanged();
+        let mut generation = self.news_from_now();
         loop {
             tokio::select! {
                 () = context.cancelled() => return Ok(()),

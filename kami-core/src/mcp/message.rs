@@ -22,7 +22,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::calls::ToolCall;
+use crate::call::CallArguments;
 use crate::manifest::JsonObject;
+
+/// The longest id of a request, in bytes: it is repeated in what answers it.
+const LONGEST_ID: usize = 256;
+
+/// The longest message that is no call, in bytes: it is kept for as long as its connection likes.
+const LONGEST_OTHER: usize = 64 << 10;
 
 /// What to do about a line.
 pub(super) enum Fate<'a> {
@@ -113,8 +120,18 @@ impl<'a> Envelope<'a> {
     fn fate(self, line: &'a [u8]) -> Fate<'a> {
         // Only text and numbers may stand as an id, also where they are no valid id of MCP.
         let echo = self.id.filter(|id| {
-            id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
+            let id = id.get();
+            id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
+                && id.len() <= LONGEST_ID
         });
+        let is_call = self.method.is_some_and(|method| method.get() == "\"tools/call\"");
+        if !is_call && line.len() > LONGEST_OTHER {
+            let why = format!("only a call of a tool has more than {LONGEST_OTHER} bytes");
+            return match self.id {
+                Some(_) => Fate::Refuse(Refusal::invalid(echo, why)),
+                None => Fate::Ignore,
+            };
+        }
         if text(self.jsonrpc).as_deref() != Some("2.0") {
             return Fate::Refuse(Refusal::invalid(echo, "`jsonrpc` must be \"2.0\""));
         }
@@ -134,6 +151,10 @@ impl<'a> Envelope<'a> {
         let Some(id) = self.id else {
             return notification(&method, self.params);
         };
+        if id.get().len() > LONGEST_ID {
+            let why = format!("an `id` has at most {LONGEST_ID} bytes");
+            return Fate::Refuse(Refusal::invalid(None, why));
+        }
         let Ok(id) = serde_json::from_str::<RequestId>(id.get()) else {
             return Fate::Refuse(Refusal::invalid(echo, "`id` must be a string or an integer"));
         };
@@ -165,16 +186,37 @@ fn reply(line: &[u8]) -> Fate<'_> {
     }
 }
 
+/// The parameters of a call. The arguments pass as they are written.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CallParams<'a> {
+    #[serde(borrow, deserialize_with = "present")]
+    name: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    arguments: Option<&'a RawValue>,
+    #[serde(rename = "_meta")]
+    meta: Option<JsonObject>,
+}
+
 /// A call of a tool.
 fn call(id: RequestId, params: Option<&RawValue>) -> Result<ToolCall, ErrorData> {
-    let Params { mut fields, meta } = Params::parse(params)?;
-    let Some(Value::String(name)) = fields.shift_remove("name") else {
+    let params = params.map_or("{}", RawValue::get);
+    if !params.starts_with('{') {
+        return Err(ErrorData::invalid_params("`params` must be an object", None));
+    }
+    let CallParams { name, arguments, meta } =
+        serde_json::from_str(params).map_err(|error| bad_params(&error))?;
+    let Some(name) = text(name) else {
         let message = "`name` must be the name of a tool, a string";
         return Err(ErrorData::invalid_params(message, None));
     };
-    let arguments = match fields.shift_remove("arguments") {
-        Some(Value::Object(arguments)) => arguments,
-        None | Some(Value::Null) => JsonObject::new(),
+    let arguments = match arguments.map(RawValue::get) {
+        None | Some("null") => CallArguments::from(JsonObject::new()),
+        Some(object) if object.starts_with('{') => {
+            CallArguments::parse(object).map_err(|error| {
+                ErrorData::invalid_params(format!("`arguments`: {}", brief(error)), None)
+            })?
+        }
         Some(_) => return Err(ErrorData::invalid_params("`arguments` must be an object", None)),
     };
     let meta = RequestMetaObject(MetaObject(meta.unwrap_or_default()));

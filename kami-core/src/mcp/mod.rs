@@ -50,7 +50,7 @@ use crate::scheduler::Principal;
 use handler::Handler;
 use http::Door;
 use outbox::Outbox;
-use session::Session;
+use session::{Session, subscriptions};
 use stdio::StdioTransport;
 
 pub use stdio::stdio_pipes;
@@ -165,7 +165,8 @@ impl Server {
         let handler = Arc::new(handler);
         let transport =
             StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
-        let running = rmcp::service::serve_directly(Session::new(handler), transport, None);
+        let running =
+            rmcp::service::serve_directly(Session::new(handler, subscriptions()), transport, None);
         let stop = running.cancellation_token();
         let mut serving = std::pin::pin!(running.waiting());
 
@@ -192,7 +193,15 @@ impl Server {
         served.map_err(ServeError::Stopped)?;
         let written = match written {
             Some(written) => written,
-            None => writing.await,
+            // On an ordinary end, all is written by now.
+            None => match tokio::time::timeout(SHUTDOWN_GRACE, &mut writing).await {
+                Ok(written) => written,
+                Err(_) => {
+                    tracing::warn!("the client did not read the last replies");
+                    writing.abort();
+                    return Ok(());
+                }
+            },
         };
         written.map_err(ServeError::Stopped)?.map_err(ServeError::Write)?;
         match read_error.try_recv() {
@@ -222,7 +231,7 @@ impl Server {
         let ended = watch::Sender::new(false);
         let generation = watch::Sender::new(0);
         let handlers = self.handlers(&generation, &ended);
-        let door = Arc::new(Door::new(handlers, generation.subscribe()));
+        let door = Arc::new(Door::new(handlers, ended.subscribe()));
         let shutdown = async {
             shutdown.await;
             ended.send_replace(true);

@@ -87,7 +87,13 @@ pub(super) fn refused(error: &CallError) -> CallToolResult {
 
 /// A call that is not made because it could not be recorded.
 pub(super) fn unrecorded(error: &AuditError) -> CallToolResult {
-    tracing::error!(error = error as &dyn Error, "a call was refused: the audit log failed");
+    match error {
+        // The log has said so itself, once.
+        AuditError::Failed(_) => tracing::debug!("a call was refused: the audit log failed"),
+        _ => {
+            tracing::error!(error = error as &dyn Error, "a call was refused: the audit log failed")
+        }
+    }
     failure(format!("the call cannot be recorded, and so is not made [{UNRECORDED}]"))
 }
 

@@ -11,8 +11,8 @@ use std::task::Poll;
 
 use rmcp::RoleServer;
 use rmcp::model::{
-    ClientNotification, ClientRequest, ErrorData, ProtocolVersion, RequestMetaObject, ServerConfig,
-    ServerResult,
+    ClientNotification, ClientRequest, ErrorData, NumberOrString, ProgressToken, ProtocolVersion,
+    RequestMetaObject, ServerConfig, ServerResult,
 };
 use rmcp::service::{NotificationContext, RequestContext, Service};
 use tokio::sync::Semaphore;
@@ -22,13 +22,16 @@ use super::handler::{Handler, supported_versions};
 /// The most `subscriptions/listen` requests at a time: one per client and kind of news would do.
 const MOST_SUBSCRIPTIONS: usize = 64;
 
+/// The longest token, in bytes: it is repeated in every notification of progress.
+const LONGEST_TOKEN: usize = 256;
+
 /// One connection, as rmcp's service loop sees it.
 ///
 /// rmcp keeps one era per connection once the first request has chosen it. Here each request
 /// speaks for itself, as the revision of 2026-07-28 asks of a server for both.
 pub(super) struct Session {
     handler: Arc<Handler>,
-    subscriptions: Semaphore,
+    subscriptions: Arc<Semaphore>,
 }
 
 /// How a request names the protocol that it speaks.
@@ -41,9 +44,15 @@ pub(super) enum Era {
 }
 
 impl Session {
-    pub(super) fn new(handler: Arc<Handler>) -> Self {
-        Self { handler, subscriptions: Semaphore::new(MOST_SUBSCRIPTIONS) }
+    /// Opens no more than the [`subscriptions`] that it shares with others.
+    pub(super) fn new(handler: Arc<Handler>, subscriptions: Arc<Semaphore>) -> Self {
+        Self { handler, subscriptions }
     }
+}
+
+/// As many subscriptions as may be open at a time.
+pub(super) fn subscriptions() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MOST_SUBSCRIPTIONS))
 }
 
 impl Era {
@@ -71,6 +80,12 @@ fn check_meta(meta: &RequestMetaObject) -> Result<(), ErrorData> {
         ("io.modelcontextprotocol/logLevel", meta.log_level().is_some()),
         ("progressToken", meta.get_progress_token().is_some()),
     ];
+    if let Some(ProgressToken(NumberOrString::String(token))) = meta.get_progress_token()
+        && token.len() > LONGEST_TOKEN
+    {
+        let message = format!("`_meta`: a `progressToken` has at most {LONGEST_TOKEN} bytes");
+        return Err(ErrorData::invalid_params(message, None));
+    }
     for (name, readable) in members {
         if meta.get(name).is_some_and(|value| !value.is_null()) && !readable {
             let message = format!("`_meta`: the value of `{name}` is not valid");

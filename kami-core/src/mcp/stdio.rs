@@ -23,12 +23,12 @@ use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 
-use super::calls::{Calls, ToolCall};
+use super::calls::{Accepted, Calls};
 use super::handler::Handler;
 use super::lines::{LONGEST, Line, LineReader};
 use super::message::{Fate, Refusal, brief, read};
 use super::outbox::Outbox;
-use super::unanswered::Unanswered;
+use super::unanswered::{Ticket, Unanswered};
 
 /// The most calls that are begun together: the first reply waits for the last of them, if all are of
 /// quick tools.
@@ -57,7 +57,7 @@ pub(super) struct StdioTransport<R> {
     unanswered: Arc<Unanswered>,
     calls: Calls,
     /// Calls that were read, and are begun before anything is waited for.
-    batch: Vec<ToolCall>,
+    batch: Vec<Accepted>,
     /// The request that has to be answered before the next line is read.
     turning_point: Option<RequestId>,
     /// True once nothing more is read: the input is over, or someone outside says so.
@@ -75,7 +75,7 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
         ended: watch::Sender<bool>,
         read_failed: oneshot::Sender<io::Error>,
     ) -> Self {
-        let unanswered = Arc::new(Unanswered::default());
+        let unanswered = Arc::new(Unanswered::with_room_for(handler.accepted()));
         Self {
             lines: LineReader::new(input),
             calls: Calls::new(handler, outbox.clone(), Arc::clone(&unanswered)),
@@ -119,7 +119,7 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
                 Fate::Ignore => {}
                 Fate::Refuse(refusal) => self.outbox.push(&refusal),
                 Fate::Call(call) => match self.expect(&call.id, size) {
-                    Ok(()) => self.batch.push(call),
+                    Ok(ticket) => self.batch.push(Accepted { call, ticket }),
                     Err(why) => self.outbox.push(&Refusal::invalid(None, why)),
                 },
                 Fate::Accept(message) => match self.admit(&message, size) {
@@ -167,12 +167,10 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
     }
 
     /// Takes note that a request is to be answered.
-    fn expect(&self, id: &RequestId, size: usize) -> Result<(), String> {
-        if self.unanswered.insert(id.clone(), size) {
-            return Ok(());
-        }
+    fn expect(&self, id: &RequestId, size: usize) -> Result<Ticket, String> {
+        let ticket = self.unanswered.insert(id.clone(), size);
         // Under its own id, the error would pass for the answer to the first request.
-        Err(format!("the request with the id `{}` is not answered yet", brief(id)))
+        ticket.ok_or_else(|| format!("the request with the id `{}` is not answered yet", brief(id)))
     }
 
     fn settle(&mut self, id: &RequestId) {

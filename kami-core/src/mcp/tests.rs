@@ -171,7 +171,21 @@ fn hostile_lines() -> Vec<Hostile> {
         r#"{{"jsonrpc":"2.0","id":7,"method":"ping","params":{{"a":"{}"}}}}"#,
         "x".repeat(lines::LONGEST)
     );
+    let padding = "x".repeat(64 << 10);
+    let large = format!(
+        r#"{{"jsonrpc":"2.0","id":7,"method":"initialize","params":{{"protocolVersion":"2025-11-25","capabilities":{{}},"clientInfo":{{"name":"{padding}","version":"1"}}}}}}"#
+    );
+    let large_id = format!(r#"{{"jsonrpc":"2.0","id":"{padding}","method":"ping"}}"#);
+    let long_id = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, &padding[..300]);
+    let long_token = format!(
+        r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"x","_meta":{{"progressToken":"{}","io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#,
+        &padding[..300]
+    );
     let mut table: Vec<Hostile> = vec![
+        (large.into_bytes(), json!(7), -32600),
+        (large_id.into_bytes(), null.clone(), -32600),
+        (long_id.into_bytes(), null.clone(), -32600),
+        (long_token.into_bytes(), json!(7), -32602),
         (b"\xff\xfe{}".to_vec(), null.clone(), -32700),
         (b"{\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"\xff\"}".to_vec(), null.clone(), -32700),
         (nested.into_bytes(), null.clone(), -32600),
@@ -468,6 +482,26 @@ async fn a_shutdown_counts_as_the_end_of_the_input() {
     let (input, output) = tokio::io::split(stream);
     let serving = server.serve_stdio(input, output, std::future::ready(()));
     tokio::time::timeout(PATIENCE, serving).await.expect("the end").unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_keeps_no_server_from_its_end() {
+    let scene = Scene::new();
+    let server = scene.server();
+    let (mut client, stream) = tokio::io::duplex(64);
+    let (input, output) = tokio::io::split(stream);
+    let (told, shutdown) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        let shutdown = async { drop(shutdown.await) };
+        server.serve_stdio(input, output, shutdown).await
+    });
+    for _ in 0..100 {
+        client.write_all(b"[]\n").await.unwrap();
+    }
+    told.send(()).unwrap();
+    let served = tokio::time::timeout(PATIENCE, serving).await.expect("the end").unwrap();
+    assert!(served.is_ok(), "{served:?}");
+    drop(client);
 }
 
 fn call(id: i64, tool: &str, arguments: Value) -> Value {

@@ -1,11 +1,10 @@
 //! Where everything lies on disk.
 
-use std::fs::{self, DirBuilder};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::RegistryError;
 use crate::digest::Digest;
+use crate::private_directory::{self, Unfit};
 
 /// The directory that holds all of one operator's state.
 ///
@@ -110,16 +109,13 @@ impl DataDir {
 
     /// Makes all directories that are not there; only their owner may enter the new ones.
     ///
+    /// That of the cache is not among them: who has native code to keep makes it, and can do without.
+    ///
     /// # Errors
     /// Where one of the paths is something else than a directory, or cannot be made one.
     pub fn create(&self) -> Result<(), RegistryError> {
-        let directories = [
-            self.artifacts_dir(),
-            self.cache_dir(),
-            self.keys_dir(),
-            self.scratch_dir(),
-            self.audit_dir(),
-        ];
+        let directories =
+            [self.artifacts_dir(), self.keys_dir(), self.scratch_dir(), self.audit_dir()];
         // From the outside in, so that the path to blame is the one that is reported.
         create_private(&self.path)?;
         directories.iter().try_for_each(|directory| create_private(directory))
@@ -127,47 +123,20 @@ impl DataDir {
 }
 
 fn create_private(directory: &Path) -> Result<(), RegistryError> {
-    let failed = |source: io::Error| match fs::metadata(directory) {
-        Ok(found) if !found.is_dir() => RegistryError::NotADirectory { path: directory.into() },
-        _ => RegistryError::Io { action: "create the directory", path: directory.into(), source },
-    };
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory).map_err(failed)?;
-    if is_exposed(directory).map_err(failed)? {
-        return Err(RegistryError::Exposed { path: directory.into() });
-    }
-    Ok(())
-}
-
-/// Whether anybody else may change what is in a directory that holds keys and native code.
-#[cfg(unix)]
-fn is_exposed(directory: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt as _;
-
-    let found = fs::metadata(directory)?;
-    if found.mode() & 0o022 != 0 {
-        return Ok(true);
-    }
-    if found.uid() == rustix::process::geteuid().as_raw() {
-        return Ok(false);
-    }
-    // Where the file system has other users than the system, a file made here belongs to whoever
-    // this process is to it.
-    let own = tempfile::tempfile_in(directory)?.metadata()?.uid();
-    Ok(found.uid() != own)
-}
-
-/// Other systems give a profile's directories to its user alone.
-#[cfg(not(unix))]
-fn is_exposed(_: &Path) -> io::Result<bool> {
-    Ok(false)
+    let path = || directory.to_owned();
+    private_directory::create(directory).map_err(|unfit| match unfit {
+        Unfit::Exposed => RegistryError::Exposed { path: path() },
+        Unfit::NotADirectory => RegistryError::NotADirectory { path: path() },
+        Unfit::Io(source) => {
+            RegistryError::Io { action: "create the directory", path: path(), source }
+        }
+    })
 }
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

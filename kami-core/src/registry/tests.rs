@@ -459,7 +459,7 @@ fn nobody_else_can_look_inside() {
     let dir = &scene.dir;
     let wal = dir.path().join("registry.db-wal");
     for (mode, paths) in [
-        (0o700, vec![dir.path().to_owned(), dir.artifacts_dir(), dir.keys_dir(), dir.cache_dir()]),
+        (0o700, vec![dir.path().to_owned(), dir.artifacts_dir(), dir.keys_dir(), dir.audit_dir()]),
         (0o600, vec![dir.registry_file(), wal, dir.artifact_file(digest)]),
     ] {
         for path in paths {

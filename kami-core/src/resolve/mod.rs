@@ -10,15 +10,14 @@ mod catalog;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use lru::LruCache;
-use tokio::sync::OnceCell;
 
 use crate::component::Artifact;
 use crate::digest::Digest;
-use crate::engine::{Compiler, Engine, EngineError, EngineOptions, Metering};
+use crate::engine::{Allocation, Compiler, Engine, EngineError, EngineOptions, Metering};
 use crate::grants::{Effective, Grant};
 use crate::manifest::ToolDefinition;
 use crate::name::{PackageId, ToolName};
@@ -285,11 +284,13 @@ impl TrustState {
     }
 }
 
-/// A package that is ready, or being made so by whoever came first.
+/// A package that is ready, or not yet.
 struct Slot {
     digest: Digest,
     grant: Grant,
-    tools: OnceCell<Vec<Arc<VerifiedTool>>>,
+    tools: OnceLock<Vec<Arc<VerifiedTool>>>,
+    /// Held by the thread that makes it ready.
+    loading: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// How a [`Resolver`] runs tools.
@@ -303,6 +304,8 @@ pub struct HostOptions {
     pub names: Option<NameSource>,
     /// How many calls run at once, and how many wait.
     pub schedule: ScheduleOptions,
+    /// Where the memory of guests comes from.
+    pub allocation: Allocation,
     /// Tells the time by which keys expire.
     pub clock: fn() -> SystemTime,
     /// What compiles, as [`EngineOptions::compiler`] says.
@@ -318,6 +321,7 @@ impl Default for HostOptions {
             secrets: None,
             names: None,
             schedule: ScheduleOptions::default(),
+            allocation: Allocation::default(),
             clock: SystemTime::now,
             compiler: None,
             policy: None,
@@ -331,11 +335,19 @@ impl Resolver {
     /// # Errors
     /// Where the registry cannot be opened or the engine does not start.
     pub fn open(data: &DataDir, options: HostOptions) -> Result<Self, ResolveError> {
-        let HostOptions { environment, secrets, names, schedule, clock, compiler, policy } =
-            options;
         let registry = Registry::open(data)?;
         let cache = Some(data.cache_dir());
-        let engine = Engine::new(EngineOptions { cache, schedule, compiler })?;
+        let HostOptions {
+            environment,
+            secrets,
+            names,
+            schedule,
+            allocation,
+            clock,
+            compiler,
+            policy,
+        } = options;
+        let engine = Engine::new(EngineOptions { cache, schedule, allocation, compiler })?;
         let surroundings = Surroundings {
             environment,
             scratch: Some(data.scratch_dir()),
@@ -418,9 +430,32 @@ impl Resolver {
     /// Nothing of a failed attempt is kept: the next one looks again.
     pub async fn resolve(&self, entry: &CatalogEntry) -> Result<Arc<VerifiedTool>, ResolveError> {
         let slot = self.slot(&entry.package);
-        let tools = slot.tools.get_or_try_init(|| self.load(Arc::clone(&entry.package))).await?;
-        let tool = tools.get(entry.index).map(Arc::clone);
+        if slot.tools.get().is_none() {
+            self.fill(Arc::clone(&slot), Arc::clone(&entry.package)).await?;
+        }
+        let tool = slot.tools.get().and_then(|tools| tools.get(entry.index)).map(Arc::clone);
         tool.ok_or_else(|| ResolveError::Record(entry.package.id().clone()))
+    }
+
+    /// Makes a package ready, once. Who does not wait for the end of it does not make it end, and
+    /// whoever comes next finds what came of it: no client has it done more than once at a time.
+    async fn fill(
+        &self,
+        slot: Arc<Slot>,
+        package: Arc<InstalledPackage>,
+    ) -> Result<(), ResolveError> {
+        let turn = Arc::clone(&slot.loading).lock_owned().await;
+        if slot.tools.get().is_some() {
+            return Ok(());
+        }
+        let load = self.loader(package);
+        let fill = move || {
+            let _turn = turn;
+            let tools = load()?;
+            slot.tools.get_or_init(|| tools);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(fill).await.unwrap_or(Err(ResolveError::Interrupted))
     }
 
     fn slot(&self, package: &InstalledPackage) -> Arc<Slot> {
@@ -435,30 +470,31 @@ impl Resolver {
         let slot = Arc::new(Slot {
             digest: package.digest,
             grant: package.grant.clone(),
-            tools: OnceCell::new(),
+            tools: OnceLock::new(),
+            loading: Arc::default(),
         });
         ready.put(id.clone(), Arc::clone(&slot));
         slot
     }
 
-    async fn load(
+    /// What makes a package ready, on a thread that may block.
+    fn loader(
         &self,
         package: Arc<InstalledPackage>,
-    ) -> Result<Vec<Arc<VerifiedTool>>, ResolveError> {
+    ) -> impl FnOnce() -> Result<Vec<Arc<VerifiedTool>>, ResolveError> + Send + 'static {
         let engine = self.engine.clone();
         let surroundings = self.surroundings.clone();
         let data = self.data.clone();
         let now = (self.clock)();
         let policy = self.policy.clone();
-        let load = move || {
+        move || {
             let policy = policy.load()?;
             let bytes = data.read_artifact(package.digest)?;
             let trust = TrustStore::load(&data.trust_file())?;
             let signed = verify(bytes, &package, &trust, now)?;
             let ruling = rule(policy.as_ref(), &signed, &trust, &package.grant)?;
             VerifiedTool::load(&engine, &signed, ruling, &surroundings)
-        };
-        tokio::task::spawn_blocking(load).await.unwrap_or(Err(ResolveError::Interrupted))
+        }
     }
 }
 

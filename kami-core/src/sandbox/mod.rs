@@ -43,6 +43,7 @@ pub(crate) use bindings::exports::kami::tool::tools as contract;
 pub(crate) use bindings::kami::tool::types;
 pub(crate) use bindings::{Tool, ToolPre, v0_1};
 pub(crate) use cpu::CpuClock;
+pub(crate) use limiter::is_out_of_memory;
 pub use mounts::MountError;
 pub use names::NameSource;
 pub use output::Captured;
@@ -351,7 +352,7 @@ impl Sandbox {
                 Arc::clone(&self.secrets),
             ),
             sockets,
-            limiter: Limiter::new(limits.memory_bytes()),
+            limiter: Limiter::new(limits.memory_bytes(), self.engine.memory().clone()),
             events,
             secrets: Arc::clone(&self.secrets),
             events_left: MAX_EVENTS,
@@ -494,6 +495,11 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn memory_peak_bytes(&self) -> u64 {
         self.limiter.peak_bytes()
+    }
+
+    /// Whether the guest got less memory than it may have.
+    pub(crate) fn memory_ran_out(&self) -> bool {
+        self.limiter.exhausted()
     }
 
     pub(crate) fn memory_was_refused(&self) -> bool {

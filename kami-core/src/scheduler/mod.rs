@@ -186,7 +186,7 @@ pub struct Scheduler {
 
 struct Shared {
     line: Mutex<Line<oneshot::Sender<Permit>>>,
-    patience: Duration,
+    options: ScheduleOptions,
 }
 
 /// A call's place, given to the next one when this is dropped.
@@ -201,7 +201,13 @@ impl Scheduler {
     /// A scheduler all of whose places are free.
     pub fn new(options: ScheduleOptions) -> Self {
         let line = Mutex::new(Line::new(options));
-        Self { shared: Arc::new(Shared { line, patience: options.patience }) }
+        Self { shared: Arc::new(Shared { line, options }) }
+    }
+
+    /// How many calls of one principal run or wait at the most; any more are refused.
+    pub fn most_of_one(&self) -> usize {
+        let ScheduleOptions { places, most_waiting, most_waiting_of_one, .. } = self.shared.options;
+        most_waiting.min(most_waiting_of_one).saturating_add(places as usize)
     }
 
     /// Waits for a place, for as long as the claim and this scheduler's options permit. A future
@@ -223,7 +229,7 @@ impl Scheduler {
             let ticket = line.join(claim, give).map_err(|retry| Refusal::Full { retry })?;
             (Waiting { shared: &self.shared, claim, ticket: Some(ticket) }, place)
         };
-        match tokio::time::timeout(claim.patience.min(self.shared.patience), place).await {
+        match tokio::time::timeout(claim.patience.min(self.shared.options.patience), place).await {
             Ok(Ok(permit)) => {
                 waiting.ticket = None;
                 Ok(permit)

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kami_core::component::Artifact;
-use kami_core::engine::{Metering, native_code};
+use kami_core::engine::{Allocation, Metering, native_code};
 use kami_core::grants::Capabilities;
 use kami_tests::bombs::{
-    body, br_table, busy, component, declarations, doubling, functions, items, locals, long_export,
-    long_import, module, nested_components, nested_types, number, planted, section, sized, types,
+    body, br_table, busy, component, declarations, doubling, functions, globals, items, locals,
+    long_export, long_import, module, nested_components, nested_types, number, passive_elements,
+    planted, section, sized, types,
 };
 use kami_tests::guests::program;
 use kami_tests::lab::{Lab, id, single};
@@ -56,6 +57,8 @@ fn what_no_honest_component_has_is_refused_before_it_is_compiled() {
         ("long-export", long_export(90_000), "it has 90000 bytes in one name"),
         ("long-import", long_import(90_000), "it has 90000 bytes in one name"),
         ("longest-import", long_import(8 << 20), "string size out of bounds"),
+        ("globals", globals(70_000), "bytes in each instance of a module, and 1048576"),
+        ("passive-elements", passive_elements(5_000), "elements of passive segments, and 4096"),
         ("functions", functions(400_000, &empty), "functions, and 150000"),
         ("large-function", functions(1, &busy(2_000_000)), "bytes in one function"),
         ("large-br-table", functions(1, &br_table(2_000_000)), "bytes in one function"),
@@ -264,7 +267,7 @@ fn nothing_that_is_cut_off_anywhere_is_compiled() {
     for end in 0..=inner.len() {
         let bytes = planted(&whole, &section(1, &inner[..end]));
         let Ok(artifact) = Artifact::parse(bytes) else { continue };
-        if native_code(artifact.component(), Metering::Off).is_ok() {
+        if native_code(artifact.component(), Metering::Off, Allocation::Pool).is_ok() {
             compiled += 1;
         }
     }

@@ -1,6 +1,6 @@
 //! The server over HTTP: both eras, pages that must stay out, and clients that misbehave.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,6 +56,66 @@ fn a_session_is_opened_used_and_ended() {
     assert_eq!(Reply::read(news).header("content-type"), Some("text/event-stream"));
     assert_eq!(door.post(&session, &call).status, 404);
     assert_eq!(door.post(&[("Mcp-Session-Id", "guessed")], &call).status, 404);
+}
+
+#[test]
+fn what_changes_is_said_once_and_on_the_stream_that_was_opened_last() {
+    let lab = Lab::with_neighbour();
+    let door = Door::start(lab.data());
+    let session = door.open_session("2025-11-25");
+    let session = [("Mcp-Session-Id", session.as_str())];
+    let listen = || door.send(door.request("GET", "/mcp", &session, "").as_bytes());
+    // Of this, it hears although it does not listen yet.
+    install_hermit(&lab);
+    let first = listen();
+    let mut news = String::new();
+    let mut reading = BufReader::new(first.try_clone().expect("it can be read twice"));
+    while !news.contains("list_changed") {
+        let read = reading.read_line(&mut news).expect("there is news");
+        assert!(read > 0, "the stream ended: {news}");
+    }
+    // A client that opens another one may not know that the first one is still there.
+    let second = listen();
+    let mut rest = String::new();
+    reading.read_to_string(&mut rest).expect("the first stream ends");
+    assert!(!rest.contains("list_changed"), "{rest}");
+    install_for_limits(&lab);
+    let mut news = String::new();
+    let mut reading = BufReader::new(second);
+    while !news.contains("list_changed") {
+        let read = reading.read_line(&mut news).expect("there is news");
+        assert!(read > 0, "the stream ended: {news}");
+    }
+    // Nor does one keep the server from its end.
+    assert!(door.finish().success());
+}
+
+#[test]
+fn subscriptions_of_all_connections_are_bounded_together() {
+    let lab = Lab::with_neighbour();
+    let door = Door::start(lab.data());
+    let listen = request(1, "subscriptions/listen", json!({"notifications": {}})).to_string();
+    let open = || door.send(door.request("POST", "/mcp", &[], &listen).as_bytes());
+    let streams: Vec<_> = (0..64).map(|_| open()).collect();
+    for stream in &streams {
+        assert_eq!(stream.peek(&mut [0]).expect("it is acknowledged"), 1);
+    }
+    let refused = Reply::read(open());
+    assert_eq!(refused.messages()[0]["error"]["code"], -32600, "{refused:?}");
+    drop(streams);
+    // Each that was closed makes room for another.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut stream = BufReader::new(open());
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            stream.read_line(&mut head).expect("it is answered");
+        }
+        if head.contains("text/event-stream") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no room is made: {head}");
+    }
 }
 
 #[test]
@@ -128,6 +188,12 @@ fn pages_of_elsewhere_are_not_answered() {
     ] {
         assert_eq!(door.post(&headers, &message).status, status, "{headers:?}");
     }
+    // Whoever stands in between may have looked at the other one.
+    let twice = [("Host", "localhost"), ("Host", "elsewhere.example")];
+    assert_eq!(door.post(&twice, &message).status, 403);
+    // Lists may be given in parts.
+    let parts = [("Accept", "application/json"), ("Accept", "text/event-stream")];
+    assert_eq!(door.post(&parts, &message).status, 200);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod meetings;
 mod crashes;
 mod output;
 mod leaks;
+mod shortage;
 mod files;
 mod net;
 mod tls;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use kami_core::call::{CallOutcome, ContentBody};
 use kami_core::component::Artifact;
+use kami_core::engine::Engine;
 use kami_core::grants::{
     Access, Binding, Capabilities, FsAccess, Grant, Limit, Limits, MountRequest,
 };
@@ -63,6 +64,11 @@ impl Scene {
             ("KAMI_TEST_SECRET", "not even requested"),
         ]);
         Self { lab, web, elsewhere, resolver }
+    }
+
+    /// The engine on which its guests run.
+    pub fn engine(&self) -> &Engine {
+        self.resolver.engine()
     }
 
     /// Calls `package/tool`, while and after which the neighbour answers.

@@ -1,11 +1,13 @@
 //! Who gets a place, and who is told to come again: real guests, through real servers.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kami_core::call::{call_as, describe};
+use kami_core::component::Component;
+use kami_core::engine::{Allocation, Compiler, Metering, native_code};
 use kami_core::grants::{Capabilities, Limit};
 use kami_core::manifest::JsonObject;
 use kami_core::mcp::{self, ServerOptions};
@@ -288,4 +290,34 @@ fn where_the_pool_has_no_room_a_call_is_told_to_come_again() {
         let again = enter(&resolver, "neighbour/add", &json!({"a": 1, "b": 1})).await;
         assert_eq!(again.expect("it is welcome").structured(), &json!({"result": 2}));
     });
+}
+
+#[test]
+fn a_client_that_always_goes_away_has_a_tool_made_ready_once() {
+    let lab = Lab::with_neighbour();
+    let _ = fs::remove_dir_all(lab.data().cache_dir());
+    let compilations = Arc::new(AtomicUsize::new(0));
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let counted = Arc::clone(&compilations);
+    let compile = move |component: &Component, metering: Metering, allocation: Allocation| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        // Opened once, it stays open.
+        let _ = gate.lock().expect("nobody panics here").recv();
+        native_code(component, metering, allocation)
+    };
+    // SAFETY: it gives what `native_code` gave.
+    let compiler = unsafe { Compiler::new(compile) };
+    let options = HostOptions { compiler: Some(compiler), ..HostOptions::default() };
+    let resolver = Resolver::open(lab.data(), options).expect("the engine starts");
+    runtime().block_on(async {
+        let entry = resolver.catalog().expect("it can be read").find("add").expect("it is there");
+        for _ in 0..200 {
+            let waiting = resolver.resolve(&entry);
+            assert!(tokio::time::timeout(Duration::from_millis(1), waiting).await.is_err());
+        }
+        drop(open);
+        resolver.resolve(&entry).await.expect("it is ready in the end");
+    });
+    assert_eq!(compilations.load(Ordering::SeqCst), 1);
 }

@@ -195,3 +195,45 @@ fn a_client_calls_no_oftener_than_it_may() {
     let log = lab.cargo_kami(&["log"]).stdout;
     assert_eq!(log.matches("[KAMI-RATE]").count(), 2, "{log}");
 }
+
+/// As many programs start their children.
+#[cfg(unix)]
+#[test]
+fn a_server_whose_streams_are_sockets_ends_when_it_is_told_to() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    let lab = Lab::with_neighbour();
+    let (mut ours, theirs) = UnixStream::pair().expect("sockets can be made");
+    let output = theirs.try_clone().expect("sockets can be shared");
+    let mut server = Command::new(program())
+        .args(["--quiet", "serve", "--data-dir"])
+        .arg(lab.data().path())
+        .stdin(OwnedFd::from(theirs))
+        .stdout(OwnedFd::from(output))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the server starts");
+    ours.write_all(b"[]\n").expect("the server reads");
+    let mut line = String::new();
+    let mut reading = BufReader::new(ours.try_clone().expect("sockets can be shared"));
+    reading.read_line(&mut line).expect("the server answers");
+    assert!(line.contains("-32600"), "{line}");
+    let process = libc::pid_t::try_from(server.id()).expect("it is a process");
+    // SAFETY: it sends a signal to a child that is not waited for yet, so the id is its own.
+    unsafe { libc::kill(process, libc::SIGTERM) };
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = server.try_wait().expect("a child can be waited for") {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = server.kill();
+            panic!("it goes on");
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    assert!(status.success(), "{status}");
+    drop(ours);
+}

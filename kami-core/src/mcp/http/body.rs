@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 /// How often a stream without news says that it is still there, for proxies in between.
@@ -20,15 +21,21 @@ pub(super) enum ReplyBody {
     Events(Events),
 }
 
-/// What comes of a request in the end: its reply, if it gets one.
-pub(super) type Work = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
+/// What says the messages of a stream, and gives the last one. It ends with the stream.
+pub(super) struct Task(pub(super) JoinHandle<Option<Vec<u8>>>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// Messages, as server-sent events.
 pub(super) struct Events {
     first: Option<Vec<u8>>,
     messages: mpsc::UnboundedReceiver<Vec<u8>>,
-    /// What says the messages, until it is done. It ends with the stream.
-    work: Option<Work>,
+    /// What says the messages, until it is done.
+    work: Option<Task>,
     last: Option<Vec<u8>>,
     silence: Pin<Box<Sleep>>,
 }
@@ -42,7 +49,7 @@ impl ReplyBody {
     pub(super) fn events(
         first: Option<Vec<u8>>,
         messages: mpsc::UnboundedReceiver<Vec<u8>>,
-        work: Work,
+        work: Task,
     ) -> Self {
         let silence = Box::pin(tokio::time::sleep(KEEP_ALIVE));
         Self::Events(Events { first, messages, work: Some(work), last: None, silence })
@@ -66,8 +73,8 @@ impl Events {
             let Some(work) = &mut self.work else {
                 return Poll::Ready(self.last.take().map(|last| event(&last)));
             };
-            match work.as_mut().poll(context) {
-                Poll::Ready(last) => (self.work, self.last) = (None, last),
+            match Pin::new(&mut work.0).poll(context) {
+                Poll::Ready(last) => (self.work, self.last) = (None, last.ok().flatten()),
                 Poll::Pending => break,
             }
         }

@@ -1,6 +1,7 @@
 //! From a request to its reply, and to what is said before it.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -11,14 +12,17 @@ use rmcp::model::{
     ToolListChangedNotification,
 };
 use rmcp::transport::Transport;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::body::{ReplyBody, Work};
+use super::body::{ReplyBody, Task};
 use super::sessions::HttpSession;
 use super::{Reply, accepted, reply};
 use crate::mcp::handler::Handler;
 use crate::mcp::session::Session;
 use crate::mcp::wire::{Wire, json};
+
+/// What comes of a request in the end: its reply, if it gets one.
+type Work = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
 
 /// One request, while it is answered.
 pub(super) struct Exchange {
@@ -71,7 +75,10 @@ impl Exchange {
     }
 }
 
+/// A stream of what is said while `work` is done. It is done in a task of its own, so that its limits
+/// on time hold also where nobody reads.
 fn events(first: Option<Vec<u8>>, heard: mpsc::UnboundedReceiver<Vec<u8>>, work: Work) -> Reply {
+    let work = Task(tokio::spawn(work));
     let mut reply = Response::new(ReplyBody::events(first, heard, work));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -80,15 +87,22 @@ fn events(first: Option<Vec<u8>>, heard: mpsc::UnboundedReceiver<Vec<u8>>, work:
 }
 
 /// Has rmcp's service loop answer one request.
-pub(super) async fn ask(handler: Arc<Handler>, request: ClientJsonRpcMessage) -> Reply {
+pub(super) async fn ask(
+    handler: Arc<Handler>,
+    subscriptions: Arc<Semaphore>,
+    request: ClientJsonRpcMessage,
+    room: Option<OwnedSemaphorePermit>,
+) -> Reply {
     let exchange = Exchange::new();
     let (answer, answered) = oneshot::channel();
     let transport =
         OneRequest { request: Some(request), said: exchange.said.clone(), answer: Some(answer) };
     exchange
         .answer(async move {
+            let _room = room;
             let client = handler.client().map(|client| (*client).clone());
-            let running = rmcp::service::serve_directly(Session::new(handler), transport, client);
+            let session = Session::new(handler, subscriptions);
+            let running = rmcp::service::serve_directly(session, transport, client);
             let answer = answered.await.ok();
             drop(running);
             answer
@@ -96,21 +110,20 @@ pub(super) async fn ask(handler: Arc<Handler>, request: ClientJsonRpcMessage) ->
         .await
 }
 
-/// What changes, for a session that waits to hear of it.
-pub(super) fn news(session: Arc<HttpSession>, mut generation: watch::Receiver<i64>) -> Reply {
+/// What changes, for a session that waits to hear of it until it or the server `ended`.
+pub(super) fn news(session: Arc<HttpSession>, mut ended: watch::Receiver<bool>) -> Reply {
     let exchange = Exchange::new();
     let wire = exchange.wire();
-    generation.mark_unchanged();
     let work = async move {
-        let mut ended = session.ended();
-        loop {
-            tokio::select! {
-                _ = ended.wait_for(|ended| *ended) => return None,
-                changed = generation.changed() => changed.ok()?,
-            }
+        let say = || {
             let changed = ServerNotification::from(ToolListChangedNotification::default());
             wire.send(json(&ServerJsonRpcMessage::notification(changed)));
+        };
+        tokio::select! {
+            () = session.listen(say) => {}
+            _ = ended.wait_for(|ended| *ended) => {}
         }
+        None
     };
     events(None, exchange.heard, Box::pin(work))
 }
@@ -153,5 +166,40 @@ impl Transport<RoleServer> for OneRequest {
 
     async fn close(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_reads_ends_all_the_same_and_with_its_stream() {
+        let exchange = Exchange::new();
+        let wire = exchange.wire();
+        let (done, finished) = oneshot::channel();
+        let reply = exchange
+            .answer(async move {
+                wire.send(b"first".to_vec());
+                tokio::task::yield_now().await;
+                done.send(()).ok()?;
+                None
+            })
+            .await;
+        finished.await.expect("it goes on without a reader");
+        drop(reply);
+
+        let exchange = Exchange::new();
+        let wire = exchange.wire();
+        let (held, ended) = oneshot::channel::<()>();
+        let reply = exchange
+            .answer(async move {
+                let _held = held;
+                wire.send(b"first".to_vec());
+                std::future::pending().await
+            })
+            .await;
+        drop(reply);
+        ended.await.expect_err("it ends with the stream");
     }
 }

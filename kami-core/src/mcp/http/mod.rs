@@ -24,17 +24,22 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rmcp::model::{ClientNotification, ClientRequest, JsonRpcMessage, RequestId};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientNotification, ClientRequest, JsonRpcMessage, RequestId,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
 use super::SHUTDOWN_GRACE;
 use super::calls::reply_to;
 use super::handler::Handler;
 use super::lines::LONGEST;
 use super::message::{Fate, Refusal, read};
+use super::session::subscriptions;
 use super::wire::json;
+use crate::scheduler::Principal;
 use body::ReplyBody;
 use exchange::{Exchange, ask, news};
 use sessions::{HttpSession, Ongoing, Sessions};
@@ -63,6 +68,9 @@ const MOST_BYTES: usize = 256 << 20;
 /// How long a client may take over the head of a request, and over its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a client may take none of what it is sent: it is kept in memory until then.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long nothing is accepted after the system had no descriptor for a connection.
 const BREATHER: Duration = Duration::from_millis(50);
 
@@ -75,7 +83,8 @@ pub(super) struct Door {
     /// Handles what belongs to no session.
     stateless: Arc<Handler>,
     sessions: Sessions,
-    generation: watch::Receiver<i64>,
+    subscriptions: Arc<Semaphore>,
+    ended: watch::Receiver<bool>,
     /// Bytes that bodies may still have.
     room: Arc<Semaphore>,
 }
@@ -83,7 +92,7 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(
         handlers: impl Fn() -> Handler + Send + Sync + 'static,
-        generation: watch::Receiver<i64>,
+        ended: watch::Receiver<bool>,
     ) -> Self {
         let stateless = Arc::new(handlers());
         let room = Arc::new(Semaphore::new(MOST_BYTES));
@@ -91,7 +100,8 @@ impl Door {
             handlers: Box::new(handlers),
             stateless,
             sessions: Sessions::new(),
-            generation,
+            subscriptions: subscriptions(),
+            ended,
             room,
         }
     }
@@ -143,16 +153,19 @@ impl Door {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays slow");
         }
+        let principal = self.stateless.newcomer();
         let service = service_fn(|request| {
             let door = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(door.respond(request).await) }
+            async move { Ok::<_, Infallible>(door.respond(request, principal).await) }
         });
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(READ_TIMEOUT)
             .max_buf_size(READ_BUFFER);
-        let serving = builder.serve_connection(TokioIo::new(stream), service);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIMEOUT));
+        let serving = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
         let mut serving = std::pin::pin!(serving);
         let ended = async {
             // An error means that whoever could say so is gone, which is the end too.
@@ -170,7 +183,9 @@ impl Door {
         }
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Reply {
+    /// Answers a request of a connection that calls on behalf of `principal`, unless it is a
+    /// session's.
+    async fn respond(&self, request: Request<Incoming>, principal: Principal) -> Reply {
         if request.uri().path() != PATH {
             return text(StatusCode::NOT_FOUND, "there is nothing here; MCP is spoken on /mcp");
         }
@@ -178,7 +193,7 @@ impl Door {
             return text(StatusCode::FORBIDDEN, why);
         }
         match *request.method() {
-            Method::POST => self.post(request).await,
+            Method::POST => self.post(request, principal).await,
             Method::GET => self.listen(request.headers()),
             Method::DELETE => self.end(request.headers()),
             _ => {
@@ -191,13 +206,13 @@ impl Door {
     }
 
     /// One message of the client.
-    async fn post(&self, request: Request<Incoming>) -> Reply {
+    async fn post(&self, request: Request<Incoming>, principal: Principal) -> Reply {
         let (head, body) = request.into_parts();
         if let Err((status, why)) = negotiated(&head.headers) {
             return text(status, why);
         }
         let Ok(session) = self.session(&head.headers) else { return no_session() };
-        let (body, _room) = match tokio::time::timeout(READ_TIMEOUT, self.collect(body)).await {
+        let (body, room) = match tokio::time::timeout(READ_TIMEOUT, self.collect(body)).await {
             Ok(Ok(body)) => body,
             Ok(Err(reply)) => return reply,
             Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
@@ -206,10 +221,11 @@ impl Door {
             Fate::Ignore => accepted(),
             Fate::Refuse(why) => refusal(StatusCode::BAD_REQUEST, &why),
             Fate::Call(call) => {
-                let handler = match &session {
-                    Some(session) => Arc::clone(session.handler()),
-                    None => Arc::clone(&self.stateless),
+                let (handler, principal) = match &session {
+                    Some(session) => (session.handler(), session.handler().principal()),
+                    None => (&self.stateless, principal),
                 };
+                let handler = Arc::clone(handler);
                 let ongoing = match session {
                     Some(session) => {
                         let id = call.id.clone();
@@ -223,7 +239,8 @@ impl Door {
                 let exchange = Exchange::new();
                 let wire = exchange.wire();
                 let answering = async move {
-                    let reply = reply_to(&handler, call, wire);
+                    let _room = room;
+                    let reply = reply_to(&handler, principal, call, wire);
                     match ongoing {
                         Some(ongoing) => ongoing.unless_cancelled(reply).await,
                         // To close the connection is to cancel.
@@ -232,7 +249,7 @@ impl Door {
                 };
                 exchange.answer(answering).await
             }
-            Fate::Accept(message) => self.accept(session, *message).await,
+            Fate::Accept(message) => self.accept(session, *message, room).await,
         }
     }
 
@@ -273,7 +290,8 @@ impl Door {
     async fn accept(
         &self,
         session: Option<Arc<HttpSession>>,
-        message: rmcp::model::ClientJsonRpcMessage,
+        message: ClientJsonRpcMessage,
+        room: Option<OwnedSemaphorePermit>,
     ) -> Reply {
         match &message {
             JsonRpcMessage::Request(request) => {
@@ -286,7 +304,8 @@ impl Door {
                     }
                     None => (Arc::clone(&self.stateless), None),
                 };
-                let mut reply = ask(handler, message).await;
+                let subscriptions = Arc::clone(&self.subscriptions);
+                let mut reply = ask(handler, subscriptions, message, room).await;
                 // Only one that was agreed on is a session.
                 if let Some(session) = opened.filter(|session| session.is_open()) {
                     match self.sessions.add(session) {
@@ -318,7 +337,7 @@ impl Door {
     /// The news of a session.
     fn listen(&self, headers: &HeaderMap) -> Reply {
         match self.session(headers) {
-            Ok(Some(session)) => news(session, self.generation.clone()),
+            Ok(Some(session)) => news(session, self.ended.clone()),
             Ok(None) => text(StatusCode::METHOD_NOT_ALLOWED, "only a session has news of its own"),
             Err(NoSession) => no_session(),
         }
@@ -336,8 +355,12 @@ impl Door {
 
     /// The session that a request names, if it names one.
     fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<HttpSession>>, NoSession> {
-        let Some(id) = headers.get(SESSION) else { return Ok(None) };
-        self.sessions.get(id).map(Some).ok_or(NoSession)
+        let mut named = headers.get_all(SESSION).iter();
+        match (named.next(), named.next()) {
+            (None, _) => Ok(None),
+            (Some(id), None) => self.sessions.get(id).map(Some).ok_or(NoSession),
+            (Some(_), Some(_)) => Err(NoSession),
+        }
     }
 }
 
@@ -359,6 +382,10 @@ fn is_local(headers: &HeaderMap) -> Result<(), &'static str> {
             host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
         })
     };
+    // Of several lines, somebody else may have judged another one.
+    if [HOST, ORIGIN].iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
+        return Err("a request names one host, and comes from one page");
+    }
     let value = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if !value(HOST).is_some_and(local) {
         return Err("this server answers to localhost, 127.0.0.1 and [::1] alone");
@@ -380,8 +407,8 @@ fn negotiated(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     if value(CONTENT_TYPE.as_str()).map(essence).as_deref() != Some("application/json") {
         return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "a message is application/json"));
     }
-    let accepted: Vec<_> =
-        value(ACCEPT.as_str()).unwrap_or_default().split(',').map(essence).collect();
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accepted: Vec<_> = accepted.flat_map(|value| value.split(',')).map(essence).collect();
     let accepts = |kind: &str, all: &str| {
         accepted.iter().any(|accepted| accepted == kind || accepted == all || accepted == "*/*")
     };

@@ -2,16 +2,16 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{self, Arc, MutexGuard, PoisonError};
 
 use http::HeaderValue;
 use lru::LruCache;
 use rmcp::model::RequestId;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 use crate::digest::hex;
 use crate::mcp::handler::Handler;
-use crate::mcp::unanswered::Unanswered;
+use crate::mcp::unanswered::{Ticket, Unanswered};
 
 /// The most sessions at once. One more ends the one that was silent for the longest; its client is
 /// told so by its next request, and opens another.
@@ -24,13 +24,19 @@ const ID_BYTES: usize = 16;
 pub(super) struct HttpSession {
     handler: Arc<Handler>,
     unanswered: Unanswered,
+    /// What has changed since whoever listens was told last. One listens at a time.
+    news: Mutex<watch::Receiver<i64>>,
+    /// How many have listened so far: the last of them does.
+    turns: watch::Sender<u64>,
     ended: watch::Sender<bool>,
 }
 
 impl HttpSession {
     pub(super) fn new(handler: Handler) -> Self {
-        let (unanswered, ended) = (Unanswered::default(), watch::Sender::new(false));
-        Self { handler: Arc::new(handler), unanswered, ended }
+        let unanswered = Unanswered::with_room_for(handler.accepted());
+        let news = Mutex::new(handler.news_from_now());
+        let (turns, ended) = (watch::Sender::new(0), watch::Sender::new(false));
+        Self { handler: Arc::new(handler), unanswered, news, turns, ended }
     }
 
     /// Whether a revision of the protocol was agreed on.
@@ -42,9 +48,35 @@ impl HttpSession {
         &self.handler
     }
 
-    /// Becomes true once the session has ended.
-    pub(super) fn ended(&self) -> watch::Receiver<bool> {
-        self.ended.subscribe()
+    /// Waits for news and says it with `say`, until the session has ended or somebody else listens.
+    ///
+    /// A client that opens another stream may never notice that the first one broke. What is said is
+    /// said on one of them.
+    pub(super) async fn listen(&self, mut say: impl FnMut()) {
+        let mut mine = 0;
+        self.turns.send_modify(|turn| {
+            *turn += 1;
+            mine = *turn;
+        });
+        let (mut turns, mut ended) = (self.turns.subscribe(), self.ended.subscribe());
+        let replaced = async {
+            tokio::select! {
+                _ = turns.wait_for(|turn| *turn != mine) => {}
+                _ = ended.wait_for(|ended| *ended) => {}
+            }
+        };
+        let telling = async {
+            // Whoever listened before lets go of it.
+            let mut news = self.news.lock().await;
+            while news.changed().await.is_ok() {
+                say();
+            }
+        };
+        tokio::select! {
+            biased;
+            () = replaced => {}
+            () = telling => {}
+        }
     }
 
     /// Ends the call that the request `id` made.
@@ -63,19 +95,18 @@ impl Drop for HttpSession {
 pub(super) struct Ongoing {
     session: Arc<HttpSession>,
     id: RequestId,
+    ticket: Ticket,
     cancelled: Arc<Notify>,
 }
 
 impl Ongoing {
     /// Takes note of a call, unless its id is in use.
     pub(super) fn new(session: Arc<HttpSession>, id: RequestId, size: usize) -> Option<Self> {
-        if !session.unanswered.insert(id.clone(), size) {
-            return None;
-        }
+        let ticket = session.unanswered.insert(id.clone(), size)?;
         let cancelled = Arc::new(Notify::new());
         let notify = Arc::clone(&cancelled);
-        session.unanswered.is_ended_by(&id, move || notify.notify_one());
-        Some(Self { session, id, cancelled })
+        session.unanswered.is_ended_by(&id, ticket, move || notify.notify_one());
+        Some(Self { session, id, ticket, cancelled })
     }
 
     /// What `work` gives, or nothing if it is cancelled before.
@@ -89,16 +120,16 @@ impl Ongoing {
 
 impl Drop for Ongoing {
     fn drop(&mut self) {
-        self.session.unanswered.settle(&self.id);
+        self.session.unanswered.answer(&self.id, self.ticket, || {});
     }
 }
 
 /// All sessions, by their names.
-pub(super) struct Sessions(Mutex<LruCache<String, Arc<HttpSession>>>);
+pub(super) struct Sessions(sync::Mutex<LruCache<String, Arc<HttpSession>>>);
 
 impl Sessions {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(MOST)))
+        Self(sync::Mutex::new(LruCache::new(MOST)))
     }
 
     /// Takes a session in, and gives its name.

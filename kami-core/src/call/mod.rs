@@ -3,6 +3,8 @@
 //! Each call enters a fresh sandbox and leaves nothing behind. Whatever the guest does, the caller
 //! gets a [`CallReport`] within the time limit, and dropping the future ends the guest at once.
 
+mod arguments;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +16,16 @@ use wasmtime::{PoolConcurrencyLimitError, Trap};
 use crate::component::Component;
 use crate::engine::{Engine, EngineError, Metering};
 use crate::grants::{Denial, Effective};
-use crate::manifest::{JsonObject, ManifestError, ToolDefinition, parse_description};
+use crate::manifest::{ManifestError, ToolDefinition, parse_description};
 use crate::resolve::VerifiedTool;
 use crate::sandbox::{
     CpuExhausted, Entry, Refusal, Sandbox, SandboxError, State, Surroundings, Tool, contract,
-    types, v0_1,
+    is_out_of_memory, types, v0_1,
 };
 use crate::scheduler::Principal;
 use crate::secrets::Scrubber;
+
+pub use arguments::CallArguments;
 
 pub use crate::sandbox::{Captured, Collected, EventSink, GuestEvent, Level, Listing};
 
@@ -32,6 +36,9 @@ const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
 /// describe themselves, which takes no longer as a rule.
 const POOL_RETRY: Duration = Duration::from_secs(1);
 
+/// When to come again where the machine has no memory left: other calls have it, and end.
+const MEMORY_RETRY: Duration = Duration::from_secs(1);
+
 /// The most pieces of content in one result.
 const MAX_CONTENT: usize = 1000;
 
@@ -40,28 +47,6 @@ const MAX_STRUCTURED_BYTES: usize = 4 << 20;
 
 /// The longest message of a guest that is passed on.
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
-
-/// What a tool is called with: a JSON object, and the one text of it that the tool, the log and every
-/// bound are about.
-#[derive(Debug, Clone)]
-pub struct CallArguments {
-    value: Value,
-    text: String,
-}
-
-impl CallArguments {
-    /// The object as JSON, as the tool gets it.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-}
-
-impl From<JsonObject> for CallArguments {
-    fn from(object: JsonObject) -> Self {
-        let value = Value::Object(object);
-        Self { text: value.to_string(), value }
-    }
-}
 
 /// What came of a call, and what it took.
 #[derive(Debug)]
@@ -265,6 +250,12 @@ pub enum CallError {
         /// When it is worth to try again, by how long calls took lately.
         retry: Duration,
     },
+    /// The machine had no memory or address space left for the guest, though its limits permit more.
+    #[error("the machine has no memory left for this call: retry in {} s", .retry.as_secs().max(1))]
+    Exhausted {
+        /// When it is worth to try again.
+        retry: Duration,
+    },
     /// The guest panicked.
     #[error("the tool crashed (panic)")]
     Panicked {
@@ -308,6 +299,7 @@ impl CallError {
             Self::TooLarge { .. } => "KAMI-SIZE",
             Self::TooOften { .. } => "KAMI-RATE",
             Self::Busy { .. } => "KAMI-BUSY",
+            Self::Exhausted { .. } => "KAMI-EXHAUSTED",
             Self::Panicked { .. } => "KAMI-PANIC",
             Self::Exited(_) => "KAMI-EXIT",
             Self::Trapped { .. } => "KAMI-TRAP",
@@ -352,7 +344,7 @@ pub async fn call_as(
     let started = Instant::now();
     let sandbox = tool.sandbox();
     let limits = sandbox.effective().limits();
-    let CallArguments { value: arguments, text: request } = arguments.into();
+    let (arguments, request) = arguments.into().into_parts();
     if request.len() > limits.argument_bytes() {
         let problem = format!("they are larger than {} KiB", limits.argument_bytes() >> 10);
         return CallReport::without_entry(CallError::InvalidArguments(vec![problem]), started);
@@ -552,6 +544,9 @@ fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &
         _ => {}
     }
     let root = error.root_cause();
+    if is_out_of_memory(error) {
+        return CallError::Exhausted { retry: MEMORY_RETRY };
+    }
     if is_out_of_handles(root) {
         return CallError::TooManyHandles { limit: limits.handles() };
     }
@@ -562,6 +557,9 @@ fn classify(error: &wasmtime::Error, sandbox: &Sandbox, state: &State, stderr: &
     // not is ended by its allocator, which does not panic.
     if state.memory_was_refused() {
         return CallError::OutOfMemory { limit_bytes: limits.memory_bytes() };
+    }
+    if state.memory_ran_out() {
+        return CallError::Exhausted { retry: MEMORY_RETRY };
     }
     let root = root.to_string();
     if root.contains("fuel allocated for hostcalls") {
