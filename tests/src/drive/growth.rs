@@ -36,8 +36,9 @@ pub fn with_tools(scale: Scale) -> Growth {
             ("a round trip of 1 KiB".to_owned(), calls),
             ("process start to first answer".to_owned(), starts),
         ],
-        bound: "Nothing grows: a tool is found by one look into an index, the server starts without \
-                reading any other, and those that are called are kept ready.",
+        bound: "A tool is found by one look into an index, the server starts without reading any \
+                other, and those that are called are kept ready: what is left is the depth of the \
+                index.",
     }
 }
 
@@ -57,8 +58,8 @@ pub fn with_size(place: &Place, scale: Scale) -> Growth {
         along: "bytes",
         cost: "µs",
         series: vec![("kami".to_owned(), ours), ("native, `stdio_pipes()`".to_owned(), base)],
-        bound: "From about 100 KiB on, what counts is how often the text is read and copied: into \
-                JSON, into the guest, within it, and back.",
+        bound: "How often the text is read and copied, once that takes longer than everything else: \
+                into JSON, into the guest, within it, and back.",
     }
 }
 
@@ -81,8 +82,7 @@ pub fn with_calls_at_once(place: &Place, scale: Scale) -> Growth {
         along: "calls on their way",
         cost: "calls a second",
         series: vec![("kami".to_owned(), ours), ("native, `stdio_pipes()`".to_owned(), base)],
-        bound: "The cores, which the client shares: from a few calls on, both are busy, and more \
-                calls only wait longer.",
+        bound: "The cores, which the client shares: once both are busy, more calls only wait longer.",
     }
 }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kami_core::call::{CallOutcome, call};
+use kami_core::call::{CallArguments, CallOutcome, call};
 use kami_core::resolve::{Resolver, VerifiedTool};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::bare::{Bare, Purpose};
 use super::client::{Http, Piped, Request};
 use super::place::{
-    ECHO, Listening, Native, Place, native_http, on_one_core, resident, to_first_answer,
+    ECHO, Listening, Native, Place, native_http, on_one_core, own_memory, resident, to_first_answer,
 };
 use super::report::{Row, Target, shown};
 use super::samples::{Samples, Shown, ratio};
@@ -42,7 +42,7 @@ pub struct Scale {
 
 impl Scale {
     /// What the document is made of.
-    pub const FULL: Self = Self { rounds: 10, calls: 2000, many_tools: 10_000, waiting: 900 };
+    pub const FULL: Self = Self { rounds: 10, calls: 2000, many_tools: 10_000, waiting: 1000 };
 
     /// Just enough to see that everything works.
     pub const SMOKE: Self = Self { rounds: 1, calls: 40, many_tools: 50, waiting: 20 };
@@ -77,6 +77,11 @@ fn compared(what: &str, ours: &Samples, base: &Samples, most: f64) -> Row {
     }
 }
 
+/// Arguments as the server has them once it has read a message.
+fn read(text: &str) -> CallArguments {
+    CallArguments::parse(text).expect("they are an object")
+}
+
 /// How much longer the slow calls take than most.
 fn steady(what: &str, samples: &Samples) -> Row {
     Row {
@@ -104,8 +109,8 @@ impl Inside {
         Self { runtime, resolver, place }
     }
 
-    async fn call(&self, tool: &str, arguments: &Value) -> Duration {
-        let arguments = arguments.as_object().expect("arguments are an object").clone();
+    async fn call(&self, tool: &str, arguments: &CallArguments) -> Duration {
+        let arguments = arguments.clone();
         let started = Instant::now();
         let tool = self.find(tool).await;
         let report = call(&tool, arguments, Arc::new(())).await;
@@ -125,8 +130,8 @@ impl Inside {
     /// A call against the same guest in a host that does nothing else.
     pub fn calls(&self, scale: Scale) -> Vec<Row> {
         let bare = Bare::new(guest("workload"), Purpose::Fast);
-        let arguments = json!({"text": "x".repeat(KIB)});
-        let text = arguments.to_string();
+        let text = json!({"text": "x".repeat(KIB)}).to_string();
+        let arguments = read(&text);
         let (ours, base) = by_turns(
             scale.rounds,
             || self.many(scale.calls, async || self.call(ECHO, &arguments).await),
@@ -154,6 +159,7 @@ impl Inside {
         let mut rows = Vec::new();
         for (what, tool, arguments) in work {
             let text = arguments.to_string();
+            let arguments = read(&text);
             let calls = scale.fewer(200);
             let base = || {
                 self.many(calls, async || {
@@ -366,14 +372,16 @@ pub fn waiting(place: &Place, scale: Scale) -> Vec<Row> {
     let places = (scale.waiting + 64).to_string();
     let flags = ["--max-concurrent", &places, "--max-queued", &places];
     let (mut kami, request) = (place.kami(&flags), Request::echo(KIB));
-    let alone = kami.one_by_one(&request, scale.calls);
-    let before = resident(kami.process());
+    // Enough for a quantile of the slowest.
+    let calls = scale.calls * 5;
+    let alone = kami.one_by_one(&request, calls);
+    let before = own_memory(kami.process());
     let wait = Request::call("wait", &json!({"milliseconds": 20_000}));
     (0..scale.waiting).for_each(|_| kami.send(&wait));
     // They are entered in turn, so that the last of them waits when this is answered.
     kami.call_among(&request);
-    let beside = kami.among(&request, scale.calls);
-    let after = resident(kami.process());
+    let beside = kami.among(&request, calls);
+    let after = own_memory(kami.process());
     #[expect(clippy::cast_precision_loss, reason = "they are far below 2^52")]
     let each = after.saturating_sub(before) as f64 / scale.waiting as f64 / 1024.0;
     vec![
