@@ -350,6 +350,7 @@ fn most(a: Vitals, b: Vitals) -> Vitals {
         peak: a.peak.max(b.peak),
         threads: a.threads.max(b.threads),
         files: a.files.max(b.files),
+        images: a.images.max(b.images),
         sockets: a.sockets.max(b.sockets),
         pipes: a.pipes.max(b.pipes),
         others: a.others.max(b.others),

@@ -12,6 +12,9 @@ use super::vitals::Vitals;
 /// and which thread a large answer meets is chance. Over a million calls it is 17 bytes a call.
 const LEAST_MARGIN: u64 = 16 << 10;
 
+/// How many calls a server runs at once, as each place keeps the image of its last guest.
+const PLACES: u64 = 256;
+
 /// What the audit log may take: its sixteen files of 16 MiB, and what a batch adds to each.
 const MOST_AUDIT: u64 = 17 * (16 << 20);
 
@@ -93,6 +96,10 @@ impl Report {
             if end > warm {
                 faults.push(format!("{end} {name} are left, and there were {warm}"));
             }
+        }
+        let images = warm.images + self.changes.min(PLACES);
+        if end.images > images {
+            faults.push(format!("{} images of memories are left, of {images}", end.images));
         }
         if end.scratch > 0 {
             faults.push(format!("{} scratch directories are left", end.scratch));

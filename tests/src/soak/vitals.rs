@@ -19,6 +19,9 @@ pub struct Vitals {
     pub threads: u64,
     /// Descriptors of files and directories.
     pub files: u64,
+    /// Descriptors of what memories of guests begin with: one for each component that is ready, and
+    /// for each that was and whose place in the pool nobody took since.
+    pub images: u64,
     /// Descriptors of sockets.
     pub sockets: u64,
     /// Descriptors of pipes.
@@ -64,6 +67,7 @@ impl Vitals {
             *match target.split_once(':') {
                 Some(("socket", _)) => &mut vitals.sockets,
                 Some(("pipe", _)) => &mut vitals.pipes,
+                Some(("/memfd", _)) => &mut vitals.images,
                 _ if target.starts_with('/') => &mut vitals.files,
                 _ => &mut vitals.others,
             } += 1;
@@ -93,6 +97,7 @@ impl Vitals {
             "residentKib": self.resident,
             "anonymousKib": self.anonymous,
             "peakKib": self.peak,
+            "images": self.images,
         });
         for (name, count) in self.counts() {
             all[name] = count.into();
