@@ -68,8 +68,10 @@ pub use verify::{Verified, head, verify};
 const QUEUE: usize = 4096;
 
 /// How long a record waits for others to be written with. Each batch costs a sync of the disk and a
-/// new head, which is a fifth of the work of a busy server if it is done as often as it can be.
-const COMPANY: Duration = Duration::from_millis(10);
+/// new head, which is a fifth of the work of a busy server if it is done as often as it can be; and
+/// of the calls that run meanwhile, each takes several times as long, which fewer than one in a
+/// hundred should.
+const COMPANY: Duration = Duration::from_millis(25);
 
 /// How long the writer waits before it tries again to write what it could not.
 const RETRY: Duration = Duration::from_secs(1);

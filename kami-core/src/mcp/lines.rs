@@ -2,6 +2,7 @@
 
 use std::io;
 
+use memchr::memchr;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 /// The most bytes that one line may have.
@@ -49,7 +50,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
 
     /// Whether a whole line was read already, so that [`Self::next`] gives it without waiting.
     pub(super) fn has_line(&self) -> bool {
-        self.input.buffer().contains(&b'\n')
+        memchr(b'\n', self.input.buffer()).is_some()
     }
 
     /// The next line. What follows the last line end counts as a line too, unless it is empty.
@@ -68,7 +69,7 @@ impl<R: AsyncRead + Unpin> LineReader<R> {
                 self.complete = true;
                 return Ok(Line::Text(&self.line));
             }
-            let end = available.iter().position(|byte| *byte == b'\n');
+            let end = memchr(b'\n', available);
             let content = &available[..end.unwrap_or(available.len())];
             let step = if self.skipping {
                 self.skipping = end.is_none();

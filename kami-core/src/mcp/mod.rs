@@ -23,6 +23,7 @@ mod message;
 mod outbox;
 mod outcome;
 mod session;
+mod stdin;
 mod stdio;
 mod unanswered;
 mod wire;

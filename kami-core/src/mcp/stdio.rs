@@ -28,6 +28,7 @@ use super::handler::Handler;
 use super::lines::{LONGEST, Line, LineReader};
 use super::message::{Fate, Refusal, brief, read};
 use super::outbox::Outbox;
+use super::stdin::Stdin;
 use super::unanswered::{Ticket, Unanswered};
 
 /// The most calls that are begun together: the first reply waits for the last of them, if all are of
@@ -41,13 +42,15 @@ const MOST_UNWRITTEN: usize = 64 << 20;
 /// The standard input and output of this process, as the ends of a transport.
 ///
 /// Where both are pipes, as MCP clients start a server, they are read and written without a hop
-/// to a blocking thread. While a server uses them, nothing else may write to the standard output.
+/// to a blocking thread, and a thread that has just read looks for more for a tenth of a millisecond
+/// before it sleeps. While a server uses them, nothing else may write to the standard output.
 ///
 /// # Panics
 /// Outside of a tokio runtime with I/O enabled.
 pub fn stdio_pipes()
 -> (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static) {
-    rmcp::transport::stdio_pipes()
+    let (input, output) = rmcp::transport::stdio_pipes();
+    (Stdin::or(input), output)
 }
 
 /// Messages over lines.
