@@ -190,6 +190,8 @@ struct Block {
 fn documents() -> Vec<PathBuf> {
     let guides = fs::read_dir(root().join("docs")).expect("there are guides");
     let guides = guides.map(|entry| entry.expect("a guide can be listed").path());
+    // Plots lie in a folder of their own.
+    let guides = guides.filter(|path| path.extension().is_some_and(|kind| kind == "md"));
     let mut all: Vec<PathBuf> = guides.chain([root().join("README.md")]).collect();
     all.sort();
     all
