@@ -22,9 +22,7 @@ impl CallArguments {
     pub fn text(&self) -> &str {
         &self.text
     }
-}
 
-impl CallArguments {
     /// The object as a value, and as text.
     pub(super) fn into_parts(self) -> (Value, String) {
         (self.value, self.text)

@@ -25,7 +25,8 @@ impl Compiler {
     ///
     /// # Safety
     /// What `compile` gives is run as it is. It must be what [`native_code`] of this same version of
-    /// this crate gave for the same component, metering and allocation, and nobody may have changed it since.
+    /// this crate gave for the same component, metering and allocation, and nobody may have changed
+    /// it since.
     pub unsafe fn new(
         compile: impl Fn(&Component, Metering, Allocation) -> Result<Vec<u8>, EngineError>
         + Send
