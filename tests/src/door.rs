@@ -37,8 +37,16 @@ impl Door {
     /// # Panics
     /// Where it does not say where it listens.
     pub fn start(data: &DataDir) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// The same, with more flags.
+    ///
+    /// # Panics
+    /// Where it does not say where it listens.
+    pub fn start_with(data: &DataDir, flags: &[&str]) -> Self {
         let mut command = Command::new(program());
-        command.args(["serve", "--http", "127.0.0.1:0", "--data-dir"]).arg(data.path());
+        command.args(["serve", "--http", "127.0.0.1:0", "--data-dir"]).arg(data.path()).args(flags);
         command.env("KAMI_LOG", "warn").env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");

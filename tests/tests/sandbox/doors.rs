@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -147,6 +148,44 @@ fn who_opens_no_session_sets_nothing_that_others_meet() {
         door.post(session, &call).messages().len()
     };
     assert_eq!((heard(&quiet), heard(&other)), (1, 2));
+}
+
+#[test]
+fn each_connection_without_a_session_waits_on_its_own_account() {
+    let lab = Lab::new();
+    install_hermit(&lab);
+    // Of two places in the line, one client gets one.
+    let door = Door::start_with(lab.data(), &["--max-concurrent", "1", "--max-queued", "2"]);
+    let sleep = call(1, &id("hermit/sleep"), &json!({"millis": 1_000})).to_string();
+    let begin = || door.send(door.request("POST", "/mcp", &[], &sleep).as_bytes());
+    let begun = [begin(), begin(), begin()];
+    for reply in begun.map(Reply::read) {
+        assert_eq!(reply.messages()[0]["result"]["isError"], false, "{reply:?}");
+    }
+
+    // All calls of a session are those of one client: one runs, one waits, and the others are refused.
+    let session = door.open_session("2025-11-25");
+    let session = [("Mcp-Session-Id", session.as_str())];
+    let (replied, replies) = mpsc::channel();
+    for request in 1..=4 {
+        let params = json!({"name": id("hermit/sleep"), "arguments": {"millis": 50_000}});
+        let call =
+            json!({"jsonrpc": "2.0", "id": request, "method": "tools/call", "params": params});
+        let waiting = door.request("POST", "/mcp", &session, &call.to_string());
+        let (waiting, replied) = (door.send(waiting.as_bytes()), replied.clone());
+        thread::spawn(move || replied.send(Reply::read(waiting).body));
+    }
+    let next = || replies.recv_timeout(PATIENCE).expect("it is answered");
+    for refused in [next(), next()] {
+        assert!(refused.contains("KAMI-BUSY"), "{refused}");
+    }
+    for request in 1..=4 {
+        let params = json!({"requestId": request});
+        let cancel =
+            json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
+        assert_eq!(door.post(&session, &cancel).status, 202);
+    }
+    assert_eq!([next(), next()], ["", ""], "what was cancelled is not answered");
 }
 
 #[test]
