@@ -2,9 +2,13 @@
 //!
 //! A line travels like this: `lines` cuts it out of the input, `message` reads it or refuses
 //! it, `stdio` takes note in `unanswered` that it wants an answer, `session` decides which era of
-//! the protocol it speaks, `handler` lists tools or calls one, `outcome` turns what came of the call
-//! into a reply, `events` tells what the tool says meanwhile, and `outbox` writes it all out in
-//! order. Calls of tools take a way of their own past rmcp's service loop, through `calls`.
+//! the protocol it speaks, `handler` lists what there is, and `outbox` writes it all out in order.
+//!
+//! What takes a guest to answer (a tool, a resource, a prompt, suggestions) is a `request` of its own
+//! kind, and takes a way of its own past rmcp's service loop, through `calls`. `answer` finds what is
+//! meant and enters the guest, `events` tells what it says meanwhile, and `outcome` turns what came
+//! of it into a reply. Where the guest needs input first, `abilities` tells what the client can be
+//! asked; then `questions` asks it, or `sealed` keeps the guest's state on its way through the client.
 //!
 //! Both eras are spoken on one connection, and each request says by itself which one it means:
 //! 2026-07-28, where every request carries its protocol version in `_meta`, and 2025-11-25 back to
@@ -14,14 +18,21 @@
 //! public here. Its own handshake and its own transport are not used: the first ends the connection
 //! when a client opens with anything unexpected, the second is silent about what is not JSON.
 
+mod abilities;
+mod answer;
 mod calls;
 mod events;
 mod handler;
 mod http;
 mod lines;
 mod message;
+mod news;
 mod outbox;
 mod outcome;
+mod param_headers;
+mod questions;
+mod request;
+mod sealed;
 mod session;
 mod stdin;
 mod stdio;
@@ -43,13 +54,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
 use crate::audit::{AuditEvent, AuditLog};
-use crate::call::CallReport;
+use crate::call::{CallReport, Listing};
 use crate::digest::Digest;
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
 use crate::scheduler::Principal;
 use handler::Handler;
 use http::Door;
+use news::NewsDesk;
 use outbox::Outbox;
 use session::{Session, subscriptions};
 use stdio::StdioTransport;
@@ -159,10 +171,10 @@ impl Server {
         let (outbox, writing) = Outbox::open(output);
         let mut writing = tokio::spawn(writing);
         let ended = watch::Sender::new(false);
-        let generation = watch::Sender::new(0);
+        let desk = NewsDesk::new();
         let (read_failed, mut read_error) = oneshot::channel();
 
-        let handler = self.handlers(&generation, &ended)();
+        let handler = self.handlers(&desk, &ended)();
         let handler = Arc::new(handler);
         let transport =
             StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
@@ -189,7 +201,7 @@ impl Server {
                     }
                 }
             }
-            never = self.watch(&generation) => match never {},
+            never = self.watch(&desk) => match never {},
         };
         served.map_err(ServeError::Stopped)?;
         let written = match written {
@@ -230,8 +242,8 @@ impl Server {
             return Err(ServeError::Exposed(address));
         }
         let ended = watch::Sender::new(false);
-        let generation = watch::Sender::new(0);
-        let handlers = self.handlers(&generation, &ended);
+        let desk = NewsDesk::new();
+        let handlers = self.handlers(&desk, &ended);
         let door = Arc::new(Door::new(handlers, ended.subscribe()));
         let shutdown = async {
             shutdown.await;
@@ -239,37 +251,39 @@ impl Server {
         };
         tokio::select! {
             () = door.serve(listener, shutdown) => Ok(()),
-            never = self.watch(&generation) => match never {},
+            never = self.watch(&desk) => match never {},
         }
     }
 
     /// Makes the handlers of connections and sessions, who share what a client may do in a minute.
     fn handlers(
         &self,
-        generation: &watch::Sender<i64>,
+        desk: &NewsDesk,
         ended: &watch::Sender<bool>,
     ) -> impl Fn() -> Handler + Send + Sync + 'static {
         let (resolver, options) = (Arc::clone(&self.resolver), self.options.clone());
-        let (generation, ended) = (generation.subscribe(), ended.subscribe());
+        let (desk, ended) = (desk.clone(), ended.subscribe());
+        let state_keys = Arc::default();
         let rate = options.calls_per_minute.map(|most| Arc::new(TokenBucket::per_minute(most)));
         move || {
             Handler::new(
                 Arc::clone(&resolver),
                 options.clone(),
-                generation.clone(),
+                desk.clone(),
+                Arc::clone(&state_keys),
                 ended.clone(),
                 rate.clone(),
             )
         }
     }
 
-    /// Publishes the generation of the catalog whenever it changes, and records which policy is in
+    /// Tells everybody whenever the catalog changes, and records which policy is in
     /// force.
-    async fn watch(&self, generation: &watch::Sender<i64>) -> Infallible {
+    async fn watch(&self, desk: &NewsDesk) -> Infallible {
         let mut interval =
             tokio::time::interval(self.options.watch_interval.max(MIN_WATCH_INTERVAL));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut known = None;
+        let mut known: Option<(i64, Vec<Listing>)> = None;
         let mut policy = None;
         loop {
             interval.tick().await;
@@ -277,12 +291,18 @@ impl Server {
             if std::mem::replace(&mut policy, current) != current {
                 self.record_policy(current).await;
             }
-            match self.resolver.catalog() {
-                Ok(catalog) => {
-                    let current = catalog.generation();
-                    if known.replace(current).is_some_and(|known| known != current) {
-                        generation.send_replace(current);
-                    }
+            let current = self.resolver.catalog().and_then(|catalog| {
+                let same = known.as_ref().is_some_and(|(known, _)| *known == catalog.generation());
+                Ok((!same).then_some((catalog.generation(), catalog.listings()?)))
+            });
+            match current {
+                Ok(None) => {}
+                Ok(Some((generation, listings))) => {
+                    let before = known.replace((generation, listings.clone()));
+                    let Some((_, before)) = before else { continue };
+                    // What was there and is not any more is another list, too.
+                    let gone = before.into_iter().filter(|listing| !listings.contains(listing));
+                    gone.chain(listings.iter().copied()).for_each(|listing| desk.changed(listing));
                 }
                 Err(error) => tracing::warn!(%error, "the registry cannot be read"),
             }

@@ -9,6 +9,7 @@
 
 mod body;
 mod exchange;
+mod headers;
 mod sessions;
 
 use std::convert::Infallible;
@@ -33,15 +34,16 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
 use super::SHUTDOWN_GRACE;
-use super::calls::reply_to;
+use super::calls::{Caller, reply_to};
 use super::handler::Handler;
 use super::lines::LONGEST;
 use super::message::{Fate, Refusal, read};
-use super::session::subscriptions;
+use super::session::{Era, subscriptions};
 use super::wire::json;
 use crate::scheduler::Principal;
 use body::ReplyBody;
 use exchange::{Exchange, ask, news};
+use headers::Spoken;
 use sessions::{HttpSession, Ongoing, Sessions};
 
 /// The one path that speaks the protocol.
@@ -211,16 +213,34 @@ impl Door {
         if let Err((status, why)) = negotiated(&head.headers) {
             return text(status, why);
         }
-        let Ok(session) = self.session(&head.headers) else { return no_session() };
         let (body, room) = match tokio::time::timeout(READ_TIMEOUT, self.collect(body)).await {
             Ok(Ok(body)) => body,
             Ok(Err(reply)) => return reply,
             Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
         };
+        let mut spoken = match headers::spoken(&head.headers, &body) {
+            Ok(spoken) => spoken,
+            Err(misspoken) => return refusal(misspoken.status, &misspoken.why),
+        };
+        let session = match spoken.era {
+            Era::Stateless => None,
+            Era::Session => match self.session(&head.headers) {
+                Ok(session) => session,
+                Err(NoSession) => return no_session(),
+            },
+        };
         match read(&body) {
             Fate::Ignore => accepted(),
-            Fate::Refuse(why) => refusal(StatusCode::BAD_REQUEST, &why),
-            Fate::Call(call) => {
+            Fate::Refuse(why) => refusal(spoken.status(Some(why.code())), &why),
+            Fate::Reply(reply) => {
+                if let Some(session) = session {
+                    session.questions().answered(reply);
+                }
+                accepted()
+            }
+            Fate::Enter(mut request) => {
+                request.headers = spoken.parameters.take();
+                let questions = session.as_ref().map(|session| Arc::clone(session.questions()));
                 let (handler, principal) = match &session {
                     Some(session) => (session.handler(), session.handler().principal()),
                     None => (&self.stateless, principal),
@@ -228,28 +248,28 @@ impl Door {
                 let handler = Arc::clone(handler);
                 let ongoing = match session {
                     Some(session) => {
-                        let id = call.id.clone();
+                        let id = request.id.clone();
                         match Ongoing::new(session, id, body.len()) {
                             Some(ongoing) => Some(ongoing),
-                            None => return in_use(&call.id),
+                            None => return in_use(&request.id),
                         }
                     }
                     None => None,
                 };
                 let exchange = Exchange::new();
-                let wire = exchange.wire();
+                let caller = Caller { principal, wire: exchange.wire(), questions };
                 let answering = async move {
                     let _room = room;
-                    let reply = reply_to(&handler, principal, call, wire);
+                    let reply = reply_to(&handler, caller, request);
                     match ongoing {
                         Some(ongoing) => ongoing.unless_cancelled(reply).await,
                         // To close the connection is to cancel.
                         None => Some(reply.await),
                     }
                 };
-                exchange.answer(answering).await
+                exchange.answer(answering, move |error| spoken.status(error)).await
             }
-            Fate::Accept(message) => self.accept(session, *message, room).await,
+            Fate::Accept(message) => self.accept(session, *message, spoken, room).await,
         }
     }
 
@@ -291,6 +311,7 @@ impl Door {
         &self,
         session: Option<Arc<HttpSession>>,
         message: ClientJsonRpcMessage,
+        spoken: Spoken,
         room: Option<OwnedSemaphorePermit>,
     ) -> Reply {
         match &message {
@@ -305,7 +326,7 @@ impl Door {
                     None => (Arc::clone(&self.stateless), None),
                 };
                 let subscriptions = Arc::clone(&self.subscriptions);
-                let mut reply = ask(handler, subscriptions, message, room).await;
+                let mut reply = ask(handler, subscriptions, message, spoken, room).await;
                 // Only one that was agreed on is a session.
                 if let Some(session) = opened.filter(|session| session.is_open()) {
                     match self.sessions.add(session) {
@@ -329,7 +350,7 @@ impl Door {
                 }
                 accepted()
             }
-            // Nobody was asked anything.
+            // They have a fate of their own.
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => accepted(),
         }
     }
@@ -415,11 +436,6 @@ fn negotiated(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     if !accepts("application/json", "application/*") || !accepts("text/event-stream", "text/*") {
         let why = "a reply is application/json or text/event-stream: accept both";
         return Err((StatusCode::NOT_ACCEPTABLE, why));
-    }
-    let spoken = super::handler::supported_versions();
-    let known = |version: &str| spoken.iter().any(|known| known.as_str() == version);
-    if value(VERSION).is_some_and(|version| !known(version)) {
-        return Err((StatusCode::BAD_REQUEST, "this revision of the protocol is not spoken here"));
     }
     Ok(())
 }

@@ -9,8 +9,11 @@ use lru::LruCache;
 use rmcp::model::RequestId;
 use tokio::sync::{Mutex, Notify, watch};
 
+use crate::call::Listing;
 use crate::digest::hex;
 use crate::mcp::handler::Handler;
+use crate::mcp::news::Listener;
+use crate::mcp::questions::Questions;
 use crate::mcp::unanswered::{Ticket, Unanswered};
 
 /// The most sessions at once. One more ends the one that was silent for the longest; its client is
@@ -24,8 +27,9 @@ const ID_BYTES: usize = 16;
 pub(super) struct HttpSession {
     handler: Arc<Handler>,
     unanswered: Unanswered,
+    questions: Arc<Questions>,
     /// What has changed since whoever listens was told last. One listens at a time.
-    news: Mutex<watch::Receiver<i64>>,
+    news: Mutex<Listener>,
     /// How many have listened so far: the last of them does.
     turns: watch::Sender<u64>,
     ended: watch::Sender<bool>,
@@ -36,7 +40,8 @@ impl HttpSession {
         let unanswered = Unanswered::with_room_for(handler.accepted());
         let news = Mutex::new(handler.news_from_now());
         let (turns, ended) = (watch::Sender::new(0), watch::Sender::new(false));
-        Self { handler: Arc::new(handler), unanswered, news, turns, ended }
+        let questions = Arc::default();
+        Self { handler: Arc::new(handler), unanswered, questions, news, turns, ended }
     }
 
     /// Whether a revision of the protocol was agreed on.
@@ -48,11 +53,21 @@ impl HttpSession {
         &self.handler
     }
 
+    /// What its client is asked.
+    pub(super) fn questions(&self) -> &Arc<Questions> {
+        &self.questions
+    }
+
+    fn end(&self) {
+        self.ended.send_replace(true);
+        self.questions.close();
+    }
+
     /// Waits for news and says it with `say`, until the session has ended or somebody else listens.
     ///
     /// A client that opens another stream may never notice that the first one broke. What is said is
     /// said on one of them.
-    pub(super) async fn listen(&self, mut say: impl FnMut()) {
+    pub(super) async fn listen(&self, mut say: impl FnMut(&[Listing])) {
         let mut mine = 0;
         self.turns.send_modify(|turn| {
             *turn += 1;
@@ -68,8 +83,8 @@ impl HttpSession {
         let telling = async {
             // Whoever listened before lets go of it.
             let mut news = self.news.lock().await;
-            while news.changed().await.is_ok() {
-                say();
+            while let Some(changed) = news.changed().await {
+                say(&changed);
             }
         };
         tokio::select! {
@@ -87,7 +102,7 @@ impl HttpSession {
 
 impl Drop for HttpSession {
     fn drop(&mut self) {
-        self.ended.send_replace(true);
+        self.end();
     }
 }
 
@@ -139,7 +154,7 @@ impl Sessions {
         let id = hex(&id);
         let value = HeaderValue::from_str(&id).map_err(io::Error::other)?;
         if let Some((_, oldest)) = self.lock().push(id, Arc::new(session)) {
-            oldest.ended.send_replace(true);
+            oldest.end();
         }
         Ok(value)
     }
@@ -152,7 +167,7 @@ impl Sessions {
     pub(super) fn remove(&self, id: &HeaderValue) {
         let removed = id.to_str().ok().and_then(|id| self.lock().pop(id));
         if let Some(session) = removed {
-            session.ended.send_replace(true);
+            session.end();
         }
     }
 
