@@ -243,7 +243,7 @@ fn the_policy_says_whose_calls_go_first() {
                 )
                 .await;
                 // Nobody listens once the order is known.
-                let _ = ended.send((name, tool.priority()));
+                let _ = ended.send((name, tool.verified().priority()));
             })
         };
         let first = begin("patient", FOR_EVER);
