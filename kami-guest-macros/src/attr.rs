@@ -19,6 +19,8 @@ pub struct ToolAttributes {
     pub destructive: Option<Hint>,
     pub idempotent: Option<Hint>,
     pub open_world: Option<Hint>,
+    /// When a call may go on as a task.
+    pub task: Option<LitStr>,
     pub krate: Option<Path>,
 }
 
@@ -29,8 +31,11 @@ pub struct Hint {
     pub span: Span,
 }
 
-const KEYS: [&str; 7] =
-    ["name", "title", "read_only", "destructive", "idempotent", "open_world", "crate"];
+const KEYS: [&str; 8] =
+    ["name", "title", "read_only", "destructive", "idempotent", "open_world", "task", "crate"];
+
+/// What `task` may be.
+const TASKS: [&str; 3] = ["optional", "required", "after-input"];
 
 impl ToolAttributes {
     /// Reads all entries and reports every one that is wrong.
@@ -48,6 +53,7 @@ impl ToolAttributes {
             "destructive" => self.destructive = Some(entry.hint()?),
             "idempotent" => self.idempotent = Some(entry.hint()?),
             "open_world" => self.open_world = Some(entry.hint()?),
+            "task" => self.task = Some(entry.task()?),
             "crate" => self.krate = Some(entry.string("the path of `kami_guest`")?.parse()?),
             _ => return Err(entry.unknown(&KEYS)),
         }
@@ -271,6 +277,18 @@ impl Entry {
             }
             _ => Err(self.wrong(&format!("`{0}` is {what}: write `{0} = {example}`", self.key))),
         }
+    }
+
+    fn task(&self) -> syn::Result<LitStr> {
+        let mode = match &self.value {
+            None => return Ok(LitStr::new(TASKS[0], self.key.span())),
+            Some(_) => self.string("when a call becomes a task")?,
+        };
+        if TASKS.contains(&mode.value().as_str()) {
+            return Ok(mode);
+        }
+        let known = TASKS.map(|known| format!("\"{known}\"")).join(", ");
+        Err(self.wrong(&format!("a call becomes a task in one of these ways: {known}")))
     }
 
     fn hint(&self) -> syn::Result<Hint> {

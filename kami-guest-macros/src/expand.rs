@@ -30,6 +30,7 @@ pub fn expand(function: &Function, tool: &Tool) -> TokenStream {
     let destructive = hint(tool.attributes.destructive);
     let idempotent = hint(tool.attributes.idempotent);
     let open_world = hint(tool.attributes.open_world);
+    let task = option(tool.attributes.task.as_ref());
 
     quote! {
         #item
@@ -50,6 +51,7 @@ pub fn expand(function: &Function, tool: &Tool) -> TokenStream {
                         idempotent: #idempotent,
                         open_world: #open_world,
                     },
+                    task: #task,
                     input_schema: || __kami_takes().input_schema(),
                     output_schema: || #private::Return::output_schema(&__kami_returns()),
                     call: __kami_call,

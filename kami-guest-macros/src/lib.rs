@@ -59,6 +59,9 @@ use kind::Kind;
 /// | `destructive` | what the tool changes may be lost |
 /// | `idempotent` | calling it twice with the same arguments changes no more than calling it once |
 /// | `open_world` | the tool deals with things outside its own control, such as the web |
+/// | `task` | the call may go on as a task, for clients that know tasks: they ask later what came of it |
+/// | `task = "required"` | the same, and clients that know no tasks are refused |
+/// | `task = "after-input"` | the same as `task`, from when the tool's first questions are answered |
 /// | `crate = "path"` | where `kami_guest` is, if it was renamed |
 ///
 /// The four hints are booleans; `read_only` is short for `read_only = true`.

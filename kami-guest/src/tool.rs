@@ -15,6 +15,8 @@ pub struct Tool {
     pub description: &'static str,
     /// What the author claims about it.
     pub hints: Hints,
+    /// When a call may go on as a task: `optional`, `required` or `after-input`.
+    pub task: Option<&'static str>,
     /// Builds the schema of the argument object.
     pub input_schema: fn() -> Value,
     /// Builds the schema of the structured result, if it has one.
@@ -80,6 +82,9 @@ impl Tool {
         let annotations = self.hints.annotations();
         if !annotations.is_empty() {
             tool.insert("annotations".into(), annotations.into());
+        }
+        if let Some(task) = self.task {
+            tool.insert("task".into(), task.into());
         }
         tool.into()
     }

@@ -129,6 +129,11 @@ impl CallError {
         }
     }
 
+    /// Whether the guest got to its end, and failed in words of its own.
+    pub fn is_the_guests_own(&self) -> bool {
+        matches!(self, Self::Tool(_) | Self::NotFound(_) | Self::InvalidArguments(_))
+    }
+
     pub(super) fn answers_too_large(limit_bytes: usize) -> Self {
         Self::InvalidArguments(vec![format!("they are larger than {} KiB", limit_bytes >> 10)])
     }

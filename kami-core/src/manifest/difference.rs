@@ -101,6 +101,8 @@ pub enum Part {
     OutputSchema,
     /// What clients believe of it.
     Annotations,
+    /// When a call of it becomes a task.
+    Task,
 }
 
 impl Display for Part {
@@ -111,6 +113,7 @@ impl Display for Part {
             Self::InputSchema => "input schema",
             Self::OutputSchema => "output schema",
             Self::Annotations => "hints",
+            Self::Task => "tasks",
         })
     }
 }
@@ -303,6 +306,8 @@ fn parts(before: &ToolDefinition, after: &ToolDefinition) -> Vec<Change> {
         new.output_schema.as_ref().map(schema),
     );
     add(old.annotations != new.annotations, Part::Annotations, hints(old), hints(new));
+    let task = |tool: &ToolDefinition| tool.task.map(|task| format!("{task:?}").to_lowercase());
+    add(old.task != new.task, Part::Task, task(old), task(new));
     changes
 }
 

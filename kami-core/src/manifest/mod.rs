@@ -126,6 +126,21 @@ pub struct ToolDefinition {
     /// Hints to the client, each proved by the capabilities once the manifest is made.
     #[serde(default)]
     pub annotations: Annotations,
+    /// Whether a call may go on as a task, of which a client asks later what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskMode>,
+}
+
+/// When a call of a tool becomes a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskMode {
+    /// At once, for clients that know tasks.
+    Optional,
+    /// At once; clients that know none are refused.
+    Required,
+    /// Once its first questions are answered, for clients that know tasks.
+    AfterInput,
 }
 
 /// Why a manifest cannot be.

@@ -16,7 +16,7 @@ use super::events::Speaker;
 use super::handler::Handler;
 use super::message::brief;
 use super::outcome;
-use super::request::{Asked, GuestRequest, Reference};
+use super::request::{Asked, Call, GuestRequest, Reference};
 use super::sealed::Binding;
 use super::session::Era;
 use crate::call::{
@@ -42,8 +42,10 @@ pub(super) enum Answer {
 }
 
 /// What came of entering a guest once.
-enum Entered {
+pub(super) enum Entered {
     Answer(Answer),
+    /// The guest did not get to its end: what a model reads, and the same as plain text.
+    Broken(Answer, String),
     /// It needs input first; of which artifact it is.
     Asks(InputRequired, Digest),
 }
@@ -76,7 +78,7 @@ impl Target {
 }
 
 /// What a guest wanted back, on its way to it.
-enum Back {
+pub(super) enum Back {
     /// Through a client.
     Sealed(Option<String>),
     /// Through nobody's hands.
@@ -140,17 +142,28 @@ impl From<CallToolResult> for Answer {
 impl Handler {
     /// Has a guest answer a request, with as many rounds as it takes.
     pub(super) async fn answer(
-        &self,
+        self: &Arc<Self>,
         caller: Caller,
         request: GuestRequest,
         terms: Terms,
     ) -> Result<Answer, ErrorData> {
         let GuestRequest { mut asked, answers, state, headers, .. } = request;
+        match &asked {
+            Asked::Task(task) => return self.task(&caller, task, answers, &terms).await,
+            Asked::Tool(call) => {
+                let answered = !answers.is_empty() || state.is_some();
+                if self.becomes_task(call, answered, &terms)? {
+                    let state = self.check_call(call, state.as_deref(), headers.as_deref())?;
+                    return self.begin_task(&caller, call, answers, state, &terms).await;
+                }
+            }
+            _ => {}
+        }
         let mut back = (answers, Back::Sealed(state));
         for _ in 0..MOST_ROUNDS {
             let entered = self.enter(&caller, &mut asked, back, &terms, headers.as_deref()).await?;
             let (input, artifact) = match entered {
-                Entered::Answer(answer) => return Ok(answer),
+                Entered::Answer(answer) | Entered::Broken(answer, _) => return Ok(answer),
                 Entered::Asks(input, artifact) => (input, artifact),
             };
             let lacking = terms.abilities.lacking(&input);
@@ -182,8 +195,24 @@ impl Handler {
         unanswered(&asked, format!("it asked {MOST_ROUNDS} times in a row"))
     }
 
+    /// Checks what a call brings along before it becomes a task, and gives what the guest wants back.
+    fn check_call(
+        &self,
+        call: &Call,
+        state: Option<&str>,
+        headers: Option<&[(String, String)]>,
+    ) -> Result<Option<Vec<u8>>, ErrorData> {
+        let catalog = self.resolver().catalog().map_err(|error| outcome::no_catalog(&error))?;
+        let entry = catalog.find(&call.name).map_err(|error| outcome::unknown_tool(&error))?;
+        if let Some(headers) = headers {
+            call.check_headers(&entry.definition().input_schema, headers)?;
+        }
+        let asked = Asked::Tool(call.clone());
+        state.map(|state| self.unseal(state, &asked, entry.package.digest)).transpose()
+    }
+
     /// Enters a guest once.
-    async fn enter(
+    pub(super) async fn enter(
         &self,
         caller: &Caller,
         asked: &mut Asked,
@@ -295,15 +324,22 @@ impl Handler {
         witness.ended(&report);
         outcome::log(&shown, &package, &report);
         let stats = self.wants_stats().then_some(report.stats);
+        let mut broken = None;
         let mut result = match report.outcome {
             Outcome::InputRequired(input) => return Ok(Entered::Asks(input, package.digest)),
             Outcome::Complete(result) => outcome::success(result),
-            Outcome::Failed(error) => outcome::failed(&error, &report.denials),
+            Outcome::Failed(error) => {
+                broken = (!error.is_the_guests_own()).then(|| error.for_model());
+                outcome::failed(&error, &report.denials)
+            }
         };
         if let Some(stats) = stats {
             outcome::attach(&mut result, &stats);
         }
-        Ok(Entered::Answer(result.into()))
+        Ok(match broken {
+            Some(message) => Entered::Broken(result.into(), message),
+            None => Entered::Answer(result.into()),
+        })
     }
 
     /// Finds what is asked for, or says why not, with a code for the log.
@@ -348,6 +384,7 @@ impl Handler {
                 let of = CompletingOf::Prompt(entry.definition().name.clone());
                 Ok(Target::Suggestions(entry.package, of))
             }
+            Asked::Task(_) => Err(unknown(ErrorData::invalid_params("a task is no guest", None))),
             Asked::Suggestions { of: Reference::Template(form), .. } => {
                 let found = catalog.template(form).map_err(|error| unreadable(error.into()))?;
                 let entry = found.ok_or_else(|| {

@@ -48,6 +48,8 @@ pub(super) struct Terms {
     pub(super) progress: Option<ProgressToken>,
     /// What it can be asked for.
     pub(super) abilities: Abilities,
+    /// Whether it knows tasks.
+    pub(super) tasks: bool,
 }
 
 /// Who asks, and how it is told and asked in turn.
@@ -219,7 +221,11 @@ impl Shared {
 }
 
 /// Has a guest answer a request, and gives the reply.
-pub(super) async fn reply_to(handler: &Handler, caller: Caller, request: GuestRequest) -> Replied {
+pub(super) async fn reply_to(
+    handler: &Arc<Handler>,
+    caller: Caller,
+    request: GuestRequest,
+) -> Replied {
     let id = request.id.clone();
     let answered = survive(answer(handler, caller, request)).await;
     let error = answered.as_ref().err().map(|error| error.code);
@@ -228,7 +234,7 @@ pub(super) async fn reply_to(handler: &Handler, caller: Caller, request: GuestRe
 }
 
 async fn answer(
-    handler: &Handler,
+    handler: &Arc<Handler>,
     caller: Caller,
     request: GuestRequest,
 ) -> Result<Answer, ErrorData> {
@@ -240,6 +246,18 @@ async fn answer(
 }
 
 impl Terms {
+    /// What holds for a task: nobody listens to it.
+    pub(super) fn of_a_task() -> Self {
+        Self {
+            era: Era::Stateless,
+            client: None,
+            log_level: None,
+            progress: None,
+            abilities: Abilities::default(),
+            tasks: true,
+        }
+    }
+
     fn of(meta: &RequestMetaObject, handler: &Handler) -> Result<Self, ErrorData> {
         let session = handler.client();
         let era = Era::of(meta, session.is_some())?;
@@ -253,10 +271,12 @@ impl Terms {
             Era::Stateless => meta.log_level().map(guest_level),
             Era::Session => Some(handler.log_level()),
         };
-        let abilities = match (era, meta.client_capabilities()) {
-            (Era::Stateless, Some(capabilities)) => Abilities::of(&capabilities),
-            _ => handler.abilities(),
+        let (abilities, tasks) = match (era, meta.client_capabilities()) {
+            (Era::Stateless, Some(capabilities)) => {
+                (Abilities::of(&capabilities), capabilities.supports_tasks())
+            }
+            _ => (handler.abilities(), false),
         };
-        Ok(Self { era, client, log_level, progress: meta.get_progress_token(), abilities })
+        Ok(Self { era, client, log_level, progress: meta.get_progress_token(), abilities, tasks })
     }
 }

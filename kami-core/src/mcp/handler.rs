@@ -35,10 +35,11 @@ use super::message::brief;
 use super::news::{Listener, NewsDesk};
 use super::outcome;
 use super::sealed::StateKeys;
+use super::tasks::{EXTENSION, Tasks};
 use crate::audit::AuditLog;
 use crate::call::{Level, Listing};
 use crate::digest::Digest;
-use crate::manifest::ResourceUri;
+use crate::manifest::{JsonObject, ResourceUri};
 use crate::rate::TokenBucket;
 use crate::registry::RegistryError;
 use crate::resolve::{Catalog, CatalogEntry, PromptEntry, Resolver, ResourceEntry, TemplateEntry};
@@ -78,6 +79,7 @@ pub(super) struct Handler {
     watched: Mutex<BTreeMap<ResourceUri, Option<Digest>>>,
     /// What seals the states of guests.
     state_keys: Arc<OnceLock<StateKeys>>,
+    tasks: Arc<Tasks>,
     /// How often the client may call.
     rate: Option<Arc<TokenBucket>>,
     /// Who answers, as `_meta` tells it.
@@ -106,6 +108,7 @@ impl Handler {
         options: ServerOptions,
         desk: NewsDesk,
         state_keys: Arc<OnceLock<StateKeys>>,
+        tasks: Arc<Tasks>,
         ended: watch::Receiver<bool>,
         rate: Option<Arc<TokenBucket>>,
     ) -> Self {
@@ -117,6 +120,7 @@ impl Handler {
             options,
             desk,
             state_keys,
+            tasks,
             ended,
             client: Mutex::default(),
             log_level: Mutex::new(DEFAULT_LOG_LEVEL),
@@ -139,6 +143,10 @@ impl Handler {
 
     pub(super) fn resolver(&self) -> &Resolver {
         &self.resolver
+    }
+
+    pub(super) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
     }
 
     pub(super) fn audit(&self) -> Option<&Arc<AuditLog>> {
@@ -312,7 +320,11 @@ impl ServerHandler for Handler {
 
     async fn discover(&self, _: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
         let versions = supported_versions().into_owned();
-        Ok(DiscoverResult::from_server_info(versions, self.get_info())
+        let mut info = self.get_info();
+        // Sessions have no tasks.
+        let tasks = (EXTENSION.to_owned(), JsonObject::new());
+        info.capabilities.extensions.get_or_insert_default().extend([tasks]);
+        Ok(DiscoverResult::from_server_info(versions, info)
             .with_ttl_ms(milliseconds(DISCOVERY_TTL))
             .with_cache_scope(CacheScope::Public))
     }

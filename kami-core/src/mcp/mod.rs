@@ -36,6 +36,7 @@ mod sealed;
 mod session;
 mod stdin;
 mod stdio;
+mod tasks;
 mod unanswered;
 mod wire;
 #[cfg(test)]
@@ -65,6 +66,7 @@ use news::NewsDesk;
 use outbox::Outbox;
 use session::{Session, subscriptions};
 use stdio::StdioTransport;
+use tasks::{SeenTo, Tasks};
 
 pub use stdio::stdio_pipes;
 
@@ -174,8 +176,9 @@ impl Server {
         let desk = NewsDesk::new();
         let (read_failed, mut read_error) = oneshot::channel();
 
-        let handler = self.handlers(&desk, &ended)();
-        let handler = Arc::new(handler);
+        let tasks = self.tasks();
+        let handler = Arc::new(self.handlers(&desk, &tasks, &ended)());
+        let _seen_to = SeenTo::new(Arc::clone(&handler));
         let transport =
             StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
         let running =
@@ -243,7 +246,9 @@ impl Server {
         }
         let ended = watch::Sender::new(false);
         let desk = NewsDesk::new();
-        let handlers = self.handlers(&desk, &ended);
+        let tasks = self.tasks();
+        let handlers = self.handlers(&desk, &tasks, &ended);
+        let _seen_to = SeenTo::new(Arc::new(handlers()));
         let door = Arc::new(Door::new(handlers, ended.subscribe()));
         let shutdown = async {
             shutdown.await;
@@ -255,15 +260,21 @@ impl Server {
         }
     }
 
+    fn tasks(&self) -> Arc<Tasks> {
+        Arc::new(Tasks::new(&self.resolver.data().tasks_dir()))
+    }
+
     /// Makes the handlers of connections and sessions, who share what a client may do in a minute.
     fn handlers(
         &self,
         desk: &NewsDesk,
+        tasks: &Arc<Tasks>,
         ended: &watch::Sender<bool>,
     ) -> impl Fn() -> Handler + Send + Sync + 'static {
         let (resolver, options) = (Arc::clone(&self.resolver), self.options.clone());
         let (desk, ended) = (desk.clone(), ended.subscribe());
         let state_keys = Arc::default();
+        let tasks = Arc::clone(tasks);
         let rate = options.calls_per_minute.map(|most| Arc::new(TokenBucket::per_minute(most)));
         move || {
             Handler::new(
@@ -271,6 +282,7 @@ impl Server {
                 options.clone(),
                 desk.clone(),
                 Arc::clone(&state_keys),
+                Arc::clone(&tasks),
                 ended.clone(),
                 rate.clone(),
             )

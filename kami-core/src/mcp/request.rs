@@ -39,8 +39,20 @@ pub(super) enum Asked {
     Tool(Call),
     Resource { uri: ResourceUri },
     Prompt { name: String, arguments: BTreeMap<String, String> },
+    Task(TaskRequest),
     Suggestions { of: Reference, argument: String, value: String, settled: Vec<(String, String)> },
 }
+
+/// What is asked about a task.
+#[derive(Debug, Clone)]
+pub(super) struct TaskRequest {
+    pub(super) method: &'static str,
+    /// As the client writes it.
+    pub(super) id: String,
+}
+
+/// The methods that are about tasks.
+const ABOUT_TASKS: [&str; 3] = ["tasks/get", "tasks/update", "tasks/cancel"];
 
 /// A call of a tool.
 #[derive(Debug, Clone)]
@@ -54,6 +66,19 @@ pub(super) struct Call {
 impl Call {
     fn new(name: String, arguments: CallArguments) -> Self {
         Self { name, text: arguments.shared_text(), arguments: Some(arguments) }
+    }
+
+    /// The call that was made with this text.
+    ///
+    /// # Errors
+    /// Where the text is no object.
+    pub(super) fn of_text(name: String, text: &str) -> Result<Self, ErrorData> {
+        parsed(text).map(|arguments| Self::new(name, arguments))
+    }
+
+    /// What it is made with, as text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Refuses arguments that differ from the headers that repeat them.
@@ -95,6 +120,7 @@ impl Asked {
             Self::Resource { .. } => "resources/read",
             Self::Prompt { .. } => "prompts/get",
             Self::Suggestions { .. } => "completion/complete",
+            Self::Task(task) => task.method,
         }
     }
 
@@ -104,6 +130,7 @@ impl Asked {
             Self::Tool(call) => &call.name,
             Self::Prompt { name, .. } => name,
             Self::Resource { uri } => uri.as_str(),
+            Self::Task(task) => &task.id,
             Self::Suggestions {
                 of: Reference::Prompt(name) | Reference::Template(name), ..
             } => name,
@@ -115,14 +142,15 @@ impl Asked {
         match self {
             Self::Tool(call) => Cow::Borrowed(&call.text),
             Self::Prompt { arguments, .. } => Cow::Owned(serde_json::json!(arguments).to_string()),
-            Self::Resource { .. } | Self::Suggestions { .. } => Cow::Borrowed(""),
+            Self::Resource { .. } | Self::Suggestions { .. } | Self::Task(_) => Cow::Borrowed(""),
         }
     }
 }
 
-/// Whether a method is one of those that take a guest to answer.
+/// Whether a method is one of those that take a guest to answer, or are about what one does.
 pub(super) fn is_for_a_guest(method: &str) -> bool {
     matches!(method, "tools/call" | "resources/read" | "prompts/get" | "completion/complete")
+        || ABOUT_TASKS.contains(&method)
 }
 
 /// The parameters of all of them. Arguments pass as they are written.
@@ -133,6 +161,8 @@ struct Params<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
     uri: Option<&'a RawValue>,
+    #[serde(borrow, deserialize_with = "present")]
+    task_id: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
     arguments: Option<&'a RawValue>,
     #[serde(borrow, rename = "ref", deserialize_with = "present")]
@@ -181,7 +211,11 @@ impl GuestRequest {
                 name: string(params.name, "`name` must be the name of a prompt, a string")?,
                 arguments: strings(params.arguments, "arguments")?,
             },
-            _ => suggestions(&params)?,
+            "completion/complete" => suggestions(&params)?,
+            _ => Asked::Task(TaskRequest {
+                method: ABOUT_TASKS.into_iter().find(|known| *known == method).unwrap_or_default(),
+                id: string(params.task_id, "`taskId` must be the id of a task, a string")?,
+            }),
         };
         let given = params.input_responses.unwrap_or_default();
         if given.len() > MOST_ANSWERS {

@@ -97,6 +97,11 @@ impl DataDir {
         self.keys_dir().join("request-state.key")
     }
 
+    /// Calls that go on as tasks.
+    pub fn tasks_dir(&self) -> PathBuf {
+        self.path.join("tasks")
+    }
+
     /// The private directories of running calls.
     pub fn scratch_dir(&self) -> PathBuf {
         self.path.join("scratch")
