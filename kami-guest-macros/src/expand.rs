@@ -211,9 +211,9 @@ pub fn completers(parameters: &[Parameter], private: &TokenStream) -> TokenStrea
     let completers = parameters.iter().filter_map(|parameter| {
         let complete = parameter.attributes.complete.as_ref()?;
         let (name, _) = argument_name(parameter);
-        let run = quote_spanned!(complete.span()=> #private::complete(#complete, typed, settled));
+        let run = quote_spanned!(complete.span()=> #private::complete(#complete, __kami_typed, __kami_settled));
         Some(quote! {
-            #private::Completer { argument: #name, complete: |typed, settled| #run }
+            #private::Completer { argument: #name, complete: |__kami_typed, __kami_settled| #run }
         })
     });
     quote!(#(#completers),*)
@@ -271,9 +271,9 @@ fn call(function: &Function, tool: &Tool) -> TokenStream {
     quote! {
         #[allow(deprecated, clippy::unit_arg)]
         fn __kami_call(
-            call: &#private::Call<'_>,
+            __kami_entry: &#private::Call<'_>,
         ) -> ::core::result::Result<#private::Reply, #private::Error> {
-            let #pattern = __kami_takes().read(call)?;
+            let #pattern = __kami_takes().read(__kami_entry)?;
             #private::Return::outcome(&__kami_returns(), #target(#(#locals),*))
         }
     }

@@ -130,12 +130,18 @@ pub fn expand(function: &Function, prompt: &Prompt) -> TokenStream {
 fn arguments(parameters: &[Parameter], private: &TokenStream) -> TokenStream {
     let readers = parameters.iter().enumerate().map(|(index, Parameter { ty, .. })| {
         let reader = format_ident!("__kami_reader_{index}");
-        let argument = quote_spanned!(ty.span()=> argument());
+        // rustc blames the path for what is wrong with the type in it.
+        let path = private.clone().into_iter().map(|mut token| {
+            token.set_span(ty.span());
+            token
+        });
+        let path: TokenStream = path.collect();
+        let read = quote_spanned!(ty.span()=> #path::Probe::<#ty>::new().argument());
         quote! {
             fn #reader() -> #private::Reader<#ty> {
                 #[allow(unused_imports)]
                 use #private::Required as _;
-                #private::Probe::<#ty>::new().#argument
+                #read
             }
         }
     });
@@ -178,22 +184,22 @@ fn get(function: &Function, parameters: &[Parameter], private: &TokenStream) -> 
         match &parameter.attributes.default {
             Some(_) => {
                 let default = default_function(index);
-                quote!(get.argument_or(#name, &#reader(), #default)?)
+                quote!(__kami_entry.argument_or(#name, &#reader(), #default)?)
             }
-            None => quote!(get.argument(#name, &#reader())?),
+            None => quote!(__kami_entry.argument(#name, &#reader())?),
         }
     });
     let span = match &function.signature.output {
         ReturnType::Default => target.span(),
         ReturnType::Type(_, ty) => ty.span(),
     };
-    let returned = quote_spanned!(span=> returned);
+    let returned = quote_spanned!(span=> __kami_returned);
     quote! {
         #[allow(deprecated, clippy::let_unit_value)]
         fn __kami_get(
-            get: &#private::Get,
+            __kami_entry: &#private::Get,
         ) -> ::core::result::Result<#private::Prompt, #private::Error> {
-            let returned = #target(#(#arguments),*);
+            let __kami_returned = #target(#(#arguments),*);
             #private::PromptOutput::prompt(#returned)
         }
     }

@@ -242,20 +242,20 @@ fn read(function: &Function, resource: &Resource, private: &TokenStream) -> Toke
     let arguments = resource.parameters.iter().map(|Parameter { name, ty, .. }| {
         let name = name.unraw().to_string();
         let index = variables.iter().position(|variable| *variable == name);
-        quote_spanned!(ty.span()=> read.variable::<#ty>(#index, #name)?)
+        quote_spanned!(ty.span()=> __kami_entry.variable::<#ty>(#index, #name)?)
     });
     let span = match &function.signature.output {
         ReturnType::Default => target.span(),
         ReturnType::Type(_, ty) => ty.span(),
     };
-    let returned = quote_spanned!(span=> returned);
+    let returned = quote_spanned!(span=> __kami_returned);
     quote! {
         #[allow(deprecated, clippy::let_unit_value)]
         fn __kami_read(
-            read: &#private::Read<'_>,
+            __kami_entry: &#private::Read<'_>,
         ) -> ::core::result::Result<::std::vec::Vec<#private::Resource>, #private::Error> {
-            let returned = #target(#(#arguments),*);
-            read.contents(#returned)
+            let __kami_returned = #target(#(#arguments),*);
+            __kami_entry.contents(#returned)
         }
     }
 }

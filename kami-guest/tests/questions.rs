@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kami_guest::ask::{
-    Elicitation, IncludeContext, Roots, Sampling, UrlElicitation, set_state, state, together,
+    Elicitation, Form, IncludeContext, Roots, Sampling, UrlElicitation, set_state, state, together,
 };
 use kami_guest::prelude::*;
 use kami_guest::serde_json::{Value, json};
@@ -187,13 +187,12 @@ enum Tagged {
 
 #[test]
 fn what_no_form_can_hold_is_refused() {
-    fn check<T: serde::de::DeserializeOwned + JsonSchema>(reason: &str) {
+    fn check<T: Form>(reason: &str) {
         let error = Client::new().enter(|| elicit::<T>("?")).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Failed);
         let expected = format!("`{}` can't be asked for in a form: {reason}", T::schema_name());
         assert_eq!(error.message(), expected);
     }
-    use kami_guest::serde;
     check::<Nested>("`inner` is a struct or a map, and forms aren't nested");
     check::<Listed>("`words` is a list, and a form has lists of choices only: use an enum");
     check::<Patterned>("`word` is restricted by `pattern`, which forms don't know");

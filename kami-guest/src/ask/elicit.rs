@@ -1,11 +1,10 @@
 //! Questions to the person.
 
-use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Question, form, unfit};
+use super::form::{self, Form};
+use super::{Question, unfit};
 use crate::Error;
 
 const METHOD: &str = "elicitation/create";
@@ -56,9 +55,7 @@ impl<T> Answer<T> {
 /// # Errors
 ///
 /// Those of [`Elicitation::ask`].
-pub fn elicit<T: DeserializeOwned + JsonSchema>(
-    message: impl Into<String>,
-) -> Result<Answer<T>, Error> {
+pub fn elicit<T: Form>(message: impl Into<String>) -> Result<Answer<T>, Error> {
     Elicitation::new(message).ask()
 }
 
@@ -121,7 +118,7 @@ impl Elicitation {
     ///
     /// The question itself while there is no answer; if the answer doesn't fit `T`; if `T` is more than a
     /// form can hold.
-    pub fn ask<T: DeserializeOwned + JsonSchema>(self) -> Result<Answer<T>, Error> {
+    pub fn ask<T: Form>(self) -> Result<Answer<T>, Error> {
         let Self { key, message } = self;
         let (key, answer) = Question::ask("elicit", key, METHOD, || {
             let schema = form::schema::<T>()?;

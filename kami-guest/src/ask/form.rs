@@ -11,6 +11,17 @@ use crate::Error;
 use crate::schema::input_schema;
 use crate::shape::is_struct;
 
+/// A type that a person can be asked for.
+#[diagnostic::on_unimplemented(
+    message = "nobody can be asked for a `{Self}`",
+    label = "can't be read from JSON, or has no JSON schema",
+    note = "put `#[kami_type]` on a type of your own, or derive `Deserialize` and `JsonSchema`"
+)]
+pub trait Form: DeserializeOwned + JsonSchema {}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned + JsonSchema> Form for T {}
+
 /// The one field of a form for a type that isn't a struct.
 const ANSWER: &str = "answer";
 
@@ -21,7 +32,7 @@ const COMMON: [&str; 4] = ["type", "title", "description", "default"];
 const FORMATS: [&str; 4] = ["email", "uri", "date", "date-time"];
 
 /// The schema of the form for a type.
-pub fn schema<T: DeserializeOwned + JsonSchema>() -> Result<Value, Error> {
+pub fn schema<T: Form>() -> Result<Value, Error> {
     let mut whole = input_schema::<T>();
     let definitions = whole.as_object_mut().and_then(|schema| schema.remove("$defs"));
     let form = match definitions {
@@ -38,7 +49,7 @@ pub fn schema<T: DeserializeOwned + JsonSchema>() -> Result<Value, Error> {
 }
 
 /// Reads what was filled in.
-pub fn read<T: DeserializeOwned>(mut content: Value) -> serde_json::Result<T> {
+pub fn read<T: Form>(mut content: Value) -> serde_json::Result<T> {
     if is_struct::<T>() {
         return serde_json::from_value(content);
     }

@@ -57,6 +57,7 @@ use serde_json::Value;
 use crate::{Error, entry};
 
 pub use elicit::{Answer, Elicitation, UrlElicitation, elicit, elicit_url};
+pub use form::Form;
 pub use roots::{Root, Roots, roots};
 pub use sample::{IncludeContext, Sampled, Sampling, sample};
 
