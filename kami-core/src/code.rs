@@ -103,14 +103,21 @@ pub const ALL: &[Explanation] = &[
         "Ask for less at once. The author can request more, or close what is not needed any more.",
     ),
     code(
+        "KAMI-HEADERS",
+        "A request over HTTP says something else in its headers than in its body.",
+        "The client, or something between it and this server, is at fault: headers repeat the body.",
+    ),
+    code(
         "KAMI-HOST",
         "Loading the tool was interrupted on this host.",
         "Try again. If it happens again, the server's log says why.",
     ),
     code(
         "KAMI-INPUT",
-        "The tool asked the client a question, and this host does not pass questions on.",
-        "Use a tool that gets everything by its arguments.",
+        "The tool asked a person or a model something and got no answer: the client cannot be asked for \
+         it, refused, or took too long.",
+        "Use a client that can be asked, and answer it. Where there is nobody to ask, use a tool that \
+         gets everything by its arguments.",
     ),
     code(
         "KAMI-LIMIT",
@@ -192,6 +199,12 @@ pub const ALL: &[Explanation] = &[
         "This is a defect of the tool, or its input is nested too deeply.",
     ),
     code(
+        "KAMI-STATE",
+        "A request came back with a state that this server did not give for it, or gave long ago.",
+        "Begin anew, with the same arguments until the end. States expire after an hour, and when \
+         the package is updated.",
+    ),
+    code(
         "KAMI-TAMPERED",
         "The installed file, or what the registry says of it, was changed after it was installed. \
          It does not run.",
@@ -219,7 +232,7 @@ pub const ALL: &[Explanation] = &[
     ),
     code(
         "KAMI-UNKNOWN",
-        "There is no installed tool of that name.",
+        "There is no installed tool, prompt or resource of that name.",
         "`cargo kami list` shows the names.",
     ),
     code(

@@ -94,7 +94,10 @@ impl Door {
             ("Content-Type", "application/json"),
             ("Accept", "application/json, text/event-stream"),
         ];
+        let repeated = repeated(body);
+        let repeated = repeated.iter().map(|(name, value)| (*name, value.as_str()));
         let named = |name: &str| headers.iter().any(|(other, _)| *other == name);
+        let usual: Vec<_> = usual.into_iter().chain(repeated).collect();
         let kept = usual.iter().filter(|(name, _)| !named(name));
         let all = kept.chain(headers.iter().filter(|(_, value)| !value.is_empty()));
         let all: String = all.map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -161,6 +164,25 @@ impl Drop for Door {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The headers that repeat what a request says that stands for itself.
+fn repeated(body: &str) -> Vec<(&'static str, String)> {
+    let message: Value = serde_json::from_str(body).unwrap_or_default();
+    let params = &message["params"];
+    let version = &params["_meta"]["io.modelcontextprotocol/protocolVersion"];
+    let (Some(version), Some(method)) = (version.as_str(), message["method"].as_str()) else {
+        return Vec::new();
+    };
+    let name = match method {
+        "tools/call" | "prompts/get" => params["name"].as_str(),
+        "resources/read" => params["uri"].as_str(),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => params["taskId"].as_str(),
+        _ => None,
+    };
+    let name = name.map(|name| ("Mcp-Name", name.to_owned()));
+    let others = [("MCP-Protocol-Version", version.to_owned()), ("Mcp-Method", method.to_owned())];
+    others.into_iter().chain(name).collect()
 }
 
 /// A call that stands for itself.

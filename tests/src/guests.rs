@@ -9,8 +9,10 @@ use cargo_metadata::Message;
 use kami_core::component::Artifact;
 use serde_json::Value;
 
-/// The packages under `tests/programs`, and the example that the benchmarks call.
-const PROGRAMS: [&str; 5] = ["hello", "hostile", "legacy", "neighbour", "workload"];
+/// The packages under `tests/programs`, the example that the benchmarks call, and those that serve
+/// all of the protocol.
+const PROGRAMS: [&str; 7] =
+    ["conformance", "conformance-tasks", "hello", "hostile", "legacy", "neighbour", "workload"];
 
 /// The root of this checkout.
 pub fn root() -> &'static Path {

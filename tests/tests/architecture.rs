@@ -40,7 +40,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["registry"], "only the registry knows SQL"),
     ("rmcp::", &["mcp"], "the protocol crate stays behind `mcp`"),
     ("ed25519_dalek", &["signing"], "only `signing` knows the algorithm"),
-    ("chacha20poly1305", &["secrets"], "only `secrets` knows the cipher"),
+    ("chacha20poly1305", &["secrets", "mcp"], "only secrets, and states of requests, are sealed"),
     ("wasmparser", &["component"], "bytes become a component in one place"),
     ("NetPattern", &["grants", "manifest"], "`grants` is the only matcher"),
 ];

@@ -222,6 +222,10 @@ impl GuestRequest {
             let message = format!("`inputResponses` has at most {MOST_ANSWERS} answers");
             return Err(ErrorData::invalid_params(message, None));
         }
+        if let Some((key, _)) = given.iter().find(|(_, answer)| !answer.is_object()) {
+            let message = format!("`inputResponses`: the answer `{}` is no object", brief(key));
+            return Err(ErrorData::invalid_params(message, None));
+        }
         let answers = given.into_iter().map(|(key, result)| Answer { key, result }).collect();
         let meta = RequestMetaObject(MetaObject(params.meta.unwrap_or_default()));
         Ok(Self { id, meta, asked, answers, state: params.request_state, headers: None })

@@ -27,6 +27,7 @@ mod replies;
 mod legacy;
 mod serve;
 mod doors;
+mod protocol;
 mod artifacts;
 mod trust;
 mod registry;

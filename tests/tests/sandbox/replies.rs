@@ -28,7 +28,8 @@ fn no_reply_harms_the_host() {
         (
             "asks",
             Raw { reply: &[1, 0, 0, 0], ..Raw::default() },
-            "the tool asked the client a question, which this host does not support [KAMI-INPUT]",
+            "the tool gave a reply that is not valid: it asks for input, and has neither a question \
+             nor a state [KAMI-REPLY]",
         ),
         (
             "traps",
