@@ -49,16 +49,28 @@ pub fn requests(requests: &Capabilities) -> Vec<Line> {
     lines
 }
 
-/// Every tool with the first line of what the model is told about it.
-pub fn tools(manifest: &Manifest) -> Vec<Line> {
-    let tools = manifest.tools.iter().map(|tool| {
-        let mut lines = tool.description.lines();
+/// Everything that is offered, with the first line of what a model or a person is told about it.
+pub fn offers(manifest: &Manifest) -> Vec<Line> {
+    let line = |subject, name: &str, description: &str| {
+        let mut lines = description.lines();
         let first = lines.next().unwrap_or_default();
         let more = if lines.next().is_some() { " …" } else { "" };
         let separator = if first.is_empty() { "" } else { ": " };
-        Line { subject: "tool", text: format!("{}{separator}{first}{more}", tool.name) }
+        Line { subject, text: format!("{name}{separator}{first}{more}") }
+    };
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let tools = manifest.tools.iter();
+    let tools = tools.map(|tool| line("tool", tool.name.as_str(), &tool.description));
+    let resources = manifest.resources.iter().map(|resource| {
+        line("resource", resource.uri.as_str(), &text(&resource.about.description))
     });
-    tools.collect()
+    let templates = manifest.resource_templates.iter().map(|template| {
+        line("resources", template.uri_template.as_str(), &text(&template.about.description))
+    });
+    let prompts = manifest.prompts.iter();
+    let prompts =
+        prompts.map(|prompt| line("prompt", prompt.name.as_str(), &text(&prompt.description)));
+    tools.chain(resources).chain(templates).chain(prompts).collect()
 }
 
 /// Everything that is granted.

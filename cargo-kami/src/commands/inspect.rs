@@ -10,7 +10,7 @@ use crate::settings::Settings;
 use crate::shell::{Shell, one_line, printable};
 use crate::summary;
 
-/// Show what is in an artifact: tools, schemas, requests, imports, signatures
+/// Show what is in an artifact: tools, schemas, resources, prompts, requests, imports, signatures
 ///
 /// Nothing is run, and no signature needs to be trusted.
 #[derive(Debug, clap::Args)]
@@ -110,6 +110,10 @@ fn tell(
                 schema.get("description").and_then(|about| about.as_str()).unwrap_or_default();
             line("", &format!("  {name}: {about}"))?;
         }
+    }
+    let tools = |line: &summary::Line| line.subject == "tool";
+    for offer in summary::offers(manifest).into_iter().filter(|line| !tools(line)) {
+        line(offer.subject, &offer.text)?;
     }
     let built = &manifest.provenance;
     let compiler =

@@ -202,7 +202,7 @@ impl<'a> Question<'a> {
         let manifest = self.manifest();
         match difference {
             None => {
-                for line in summary::tools(manifest) {
+                for line in summary::offers(manifest) {
                     tell(line.subject, &line.text, shell);
                 }
                 for line in summary::requests(&manifest.requests) {
