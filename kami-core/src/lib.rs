@@ -22,7 +22,8 @@
 //! 5. [`call::call`] waits for a place that the [`scheduler`] gives, enters a fresh store, bounds it in time, memory and everything else, and gives
 //!    a [`call::CallReport`], whatever the guest did.
 //! 6. A [`witness::Witness`] of the call leaves a record in the [`audit`] log, whatever came of it.
-//! 7. [`mcp`] puts 4 to 6 on the wire.
+//! 7. [`auth`] tells who asks over HTTP, and which of the tools they get.
+//! 8. [`mcp`] puts 4 to 7 on the wire.
 //!
 //! # Example
 //! ```no_run
@@ -73,6 +74,9 @@ pub mod sandbox;
 pub mod resolve;
 pub mod call;
 pub mod witness;
+
+// Who asks.
+pub mod auth;
 
 // The wire.
 pub mod mcp;

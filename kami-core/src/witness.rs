@@ -35,6 +35,7 @@ pub struct Witness {
     place: Option<Place>,
     started: Instant,
     client: Option<String>,
+    identity: Option<String>,
     call: Option<Box<CallRecord>>,
     /// The arguments, where all of them are to be kept.
     arguments: Option<String>,
@@ -61,11 +62,18 @@ impl Witness {
             place,
             started: Instant::now(),
             client,
+            identity: None,
             call: None,
             arguments: None,
             scrubber: None,
             denied: Arc::default(),
         })
+    }
+
+    /// Notes who calls, as they have shown to be.
+    pub fn of(mut self, identity: Option<&str>) -> Self {
+        self.identity = identity.map(str::to_owned);
+        self
     }
 
     /// Notes which tool of which package is called, and with what. `digest` is that of the package's
@@ -86,6 +94,7 @@ impl Witness {
             version: package.version.clone(),
             digest,
             client: self.client.clone(),
+            identity: self.identity.clone(),
             arguments: Arguments::of(arguments.text(), AuditArguments::Digest),
             outcome: Cow::Borrowed(CANCELLED),
             micros: 0,
@@ -127,6 +136,7 @@ impl Witness {
                 code: Cow::Borrowed(code),
                 reason,
                 client: self.client.take(),
+                identity: self.identity.take(),
             });
         }
     }

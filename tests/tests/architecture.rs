@@ -26,6 +26,7 @@ const MODULES: &[&str] = &[
     "resolve",
     "call",
     "witness",
+    "auth",
     "mcp",
 ];
 

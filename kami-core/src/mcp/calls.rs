@@ -21,8 +21,8 @@ use super::outbox::Outbox;
 use super::session::{Era, survive};
 use super::unanswered::{Ticket, Unanswered};
 use super::wire::{Wire, json};
+use crate::auth::Identity;
 use crate::call::{CallArguments, Level};
-use crate::scheduler::Principal;
 
 /// A call that takes no longer is quick: another thread would take a good part of that to wake up.
 const QUICK: Duration = Duration::from_micros(200);
@@ -120,7 +120,7 @@ impl Calls {
         Box::pin(async move {
             let Shared { handler, outbox, unanswered, .. } = &*shared;
             let (id, wire) = (call.id.clone(), Arc::new(outbox.clone()));
-            let reply = reply_to(handler, handler.principal(), call, wire).await;
+            let reply = reply_to(handler, handler.identity(), call, wire).await;
             // Whoever cancelled the call meanwhile gets no reply.
             unanswered.answer(&id, ticket, || outbox.queue(reply));
         })
@@ -191,28 +191,28 @@ impl Shared {
     }
 }
 
-/// Makes a call on behalf of `principal`, whose notifications go to `wire`, and gives the reply.
+/// Makes a call on behalf of somebody, to whom notifications go through `wire`, and gives the reply.
 pub(super) async fn reply_to(
     handler: &Handler,
-    principal: Principal,
+    identity: &Identity,
     call: ToolCall,
     wire: Arc<dyn Wire>,
 ) -> Vec<u8> {
     let id = call.id.clone();
-    let answered = survive(answer(handler, principal, call, wire)).await;
+    let answered = survive(answer(handler, identity, call, wire)).await;
     let content = answered.map_or_else(ReplyContent::Error, ReplyContent::Result);
     json(&Reply { jsonrpc: "2.0", id, content })
 }
 
 async fn answer(
     handler: &Handler,
-    principal: Principal,
+    identity: &Identity,
     call: ToolCall,
     wire: Arc<dyn Wire>,
 ) -> Result<CallToolResult, ErrorData> {
     let terms = Terms::of(&call.meta, handler)?;
     let era = terms.era;
-    let mut result = handler.call(principal, call, terms, wire).await?;
+    let mut result = handler.call(identity, call, terms, wire).await?;
     match era {
         Era::Stateless => handler.stamp(result.meta.get_or_insert_default()),
         // The field is younger than the era.

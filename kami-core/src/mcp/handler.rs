@@ -29,9 +29,10 @@ use super::events::{Speaker, guest_level};
 use super::message::brief;
 use super::outcome;
 use super::wire::Wire;
+use crate::auth::Identity;
 use crate::call::{CallError, Level, call_as};
 use crate::rate::TokenBucket;
-use crate::resolve::Resolver;
+use crate::resolve::{Catalog, CatalogEntry, ResolveError, Resolver};
 use crate::scheduler::Principal;
 use crate::witness::Witness;
 
@@ -43,6 +44,10 @@ const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
 /// Whoever listens for changes hears of them sooner; whoever does not should find a tool that was
 /// just installed.
 const LIST_TTL: Duration = Duration::from_secs(1);
+
+/// The code in the log of a call for which a scope is missing, and what that means.
+const FORBIDDEN: &str = "KAMI-SCOPE";
+const NOT_PERMITTED: &str = "the scopes of the token do not permit this call";
 
 /// What a legacy session hears before it says what it wants to hear.
 const DEFAULT_LOG_LEVEL: Level = Level::Warning;
@@ -61,17 +66,23 @@ pub(super) struct Handler {
     log_level: Mutex<Level>,
     /// What has changed since a legacy session was opened, until somebody listens for it.
     news: OnceLock<Mutex<Option<watch::Receiver<i64>>>>,
-    /// How often the client may call.
-    rate: Option<Arc<TokenBucket>>,
     /// Who answers, as `_meta` tells it.
     server_info: Value,
-    /// On whose behalf it calls.
-    principal: Principal,
+    /// How often all of those may call whom nobody asked who they are.
+    rate: Option<Arc<TokenBucket>>,
+    /// Who calls, where that is the same for the whole connection.
+    identity: Arc<Identity>,
 }
 
 /// Every revision of the protocol, oldest first.
 pub(super) fn supported_versions() -> Cow<'static, [ProtocolVersion]> {
     Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
+}
+
+/// Somebody whom nobody asked who they are.
+fn anonymous(options: &ServerOptions, rate: Option<Arc<TokenBucket>>) -> Arc<Identity> {
+    let principal = options.principal.unwrap_or_else(Principal::unnamed);
+    Arc::new(Identity::anonymous(principal, rate))
 }
 
 fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
@@ -92,9 +103,9 @@ impl Handler {
         rate: Option<Arc<TokenBucket>>,
     ) -> Self {
         Self {
-            rate,
             server_info: serde_json::to_value(server_info()).unwrap_or_default(),
-            principal: options.principal.unwrap_or_else(Principal::unnamed),
+            identity: anonymous(&options, rate.clone()),
+            rate,
             resolver,
             options,
             generation,
@@ -127,14 +138,52 @@ impl Handler {
         news
     }
 
-    /// On whose behalf this connection or session calls.
-    pub(super) fn principal(&self) -> Principal {
-        self.principal
+    /// Who calls over this connection or session, unless they have shown to be somebody else.
+    pub(super) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
-    /// On whose behalf somebody calls who has neither.
-    pub(super) fn newcomer(&self) -> Principal {
-        self.options.principal.unwrap_or_else(Principal::unnamed)
+    /// Somebody who has neither.
+    pub(super) fn newcomer(&self) -> Arc<Identity> {
+        anonymous(&self.options, self.rate.clone())
+    }
+
+    /// Whether somebody sees a tool of this name and may not call it, which is recorded. Of what they
+    /// do not see, they learn nothing here.
+    pub(super) async fn forbids(&self, identity: &Identity, name: &str) -> bool {
+        if identity.is_unrestricted() {
+            return false;
+        }
+        let catalog = self.resolver.catalog();
+        let entry = catalog.and_then(|catalog| self.find(&catalog, identity, name));
+        let forbidden = entry.is_ok_and(|entry| !identity.may_call(&entry));
+        if forbidden && let Ok(witness) = Witness::new(self.options.audit.as_ref(), None).await {
+            witness.of(identity.name()).refused_as(name, FORBIDDEN, NOT_PERMITTED.to_owned());
+        }
+        forbidden
+    }
+
+    /// Whether a tool is there for somebody.
+    fn shows(&self, identity: &Identity, entry: &CatalogEntry) -> bool {
+        self.options.tools.allows(entry) && identity.sees(entry)
+    }
+
+    /// Finds a tool that is there for somebody.
+    fn find(
+        &self,
+        catalog: &Catalog,
+        identity: &Identity,
+        name: &str,
+    ) -> Result<CatalogEntry, ResolveError> {
+        match identity.is_unrestricted() && self.options.tools.is_everything() {
+            true => catalog.find(name),
+            false => catalog.find_among(name, |entry| self.shows(identity, entry)),
+        }
+    }
+
+    /// Whether tools can be found.
+    pub(super) fn is_ready(&self) -> bool {
+        self.resolver.catalog().is_ok()
     }
 
     /// How many calls of one principal are accepted, to run or to wait.
@@ -142,20 +191,20 @@ impl Handler {
         self.resolver.engine().scheduler().most_of_one()
     }
 
-    /// Calls a tool on behalf of `principal`, whose notifications go to `wire`.
+    /// Calls a tool on behalf of somebody, to whom notifications go through `wire`.
     pub(super) async fn call(
         &self,
-        principal: Principal,
+        identity: &Identity,
         request: ToolCall,
         terms: Terms,
         wire: Arc<dyn Wire>,
     ) -> Result<CallToolResult, ErrorData> {
         let witness = Witness::new(self.options.audit.as_ref(), terms.client).await;
         let mut witness = match witness {
-            Ok(witness) => witness,
+            Ok(witness) => witness.of(identity.name()),
             Err(error) => return Ok(outcome::unrecorded(&error)),
         };
-        if let Some(Err(retry)) = self.rate.as_ref().map(|rate| rate.take()) {
+        if let Err(retry) = identity.take_turn() {
             let error = CallError::TooOften { retry };
             witness.refused_as(&request.name, error.code(), error.to_string());
             return Ok(outcome::refused(&error));
@@ -167,8 +216,13 @@ impl Handler {
                 return Err(outcome::no_catalog(&error));
             }
         };
-        let entry = match catalog.find(&request.name) {
-            Ok(entry) => entry,
+        let entry = match self.find(&catalog, identity, &request.name) {
+            // Whoever let it come this far has asked `forbids`.
+            Ok(entry) if identity.may_call(&entry) => entry,
+            Ok(_) => {
+                witness.refused_as(&request.name, FORBIDDEN, NOT_PERMITTED.to_owned());
+                return Err(ErrorData::invalid_request(NOT_PERMITTED, None));
+            }
             Err(error) => {
                 witness.refused(&request.name, &error);
                 return Err(outcome::unknown_tool(&error));
@@ -189,7 +243,7 @@ impl Handler {
         let logger = entry.wire_name.clone();
         let speaker = Speaker::new(wire, logger, terms.log_level, terms.progress);
         let events = witness.watch(Arc::new(speaker));
-        let report = call_as(principal, &tool, arguments, events).await;
+        let report = call_as(identity.principal(), &tool, arguments, events).await;
         witness.ended(&report);
         let stats = self.options.stats.then_some(report.stats);
         let mut result = outcome::reply(&entry, report);
@@ -268,7 +322,11 @@ impl ServerHandler for Handler {
             Some(cursor) => Some(name_of(&cursor)?),
             None => None,
         };
-        let mut entries = catalog.entries(after.as_deref());
+        let identity = context.extensions.get::<Arc<Identity>>().unwrap_or(&self.identity);
+        let mut entries = catalog.entries(after.as_deref()).filter(|entry| {
+            // What cannot be read is told to whoever asks for a list.
+            entry.as_ref().map_or(true, |entry| self.shows(identity, entry))
+        });
         let page: Result<Vec<_>, _> = entries.by_ref().take(self.options.page_size.get()).collect();
         let page = page.map_err(|error| outcome::no_catalog(&error.into()))?;
         let next_cursor = match (page.last(), entries.next()) {

@@ -27,6 +27,7 @@ mod replies;
 mod legacy;
 mod serve;
 mod doors;
+mod auth;
 mod artifacts;
 mod trust;
 mod registry;

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use super::body::{ReplyBody, Task};
 use super::sessions::HttpSession;
 use super::{Reply, accepted, reply};
+use crate::auth::Identity;
 use crate::mcp::handler::Handler;
 use crate::mcp::session::Session;
 use crate::mcp::wire::{Wire, json};
@@ -86,9 +87,10 @@ fn events(first: Option<Vec<u8>>, heard: mpsc::UnboundedReceiver<Vec<u8>>, work:
     reply
 }
 
-/// Has rmcp's service loop answer one request.
+/// Has rmcp's service loop answer one request of somebody.
 pub(super) async fn ask(
     handler: Arc<Handler>,
+    identity: Arc<Identity>,
     subscriptions: Arc<Semaphore>,
     request: ClientJsonRpcMessage,
     room: Option<OwnedSemaphorePermit>,
@@ -101,7 +103,7 @@ pub(super) async fn ask(
         .answer(async move {
             let _room = room;
             let client = handler.client().map(|client| (*client).clone());
-            let session = Session::new(handler, subscriptions);
+            let session = Session::new(handler, identity, subscriptions);
             let running = rmcp::service::serve_directly(session, transport, client);
             let answer = answered.await.ok();
             drop(running);

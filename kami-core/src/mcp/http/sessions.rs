@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use crate::digest::hex;
 use crate::mcp::handler::Handler;
 use crate::mcp::unanswered::{Ticket, Unanswered};
+use crate::scheduler::Principal;
 
 /// The most sessions at once. One more ends the one that was silent for the longest; its client is
 /// told so by its next request, and opens another.
@@ -23,6 +24,8 @@ const ID_BYTES: usize = 16;
 /// What belongs to one session.
 pub(super) struct HttpSession {
     handler: Arc<Handler>,
+    /// Whose it is: for anybody else, it is not there. `None` where nobody is asked.
+    owner: Option<Principal>,
     unanswered: Unanswered,
     /// What has changed since whoever listens was told last. One listens at a time.
     news: Mutex<watch::Receiver<i64>>,
@@ -32,11 +35,11 @@ pub(super) struct HttpSession {
 }
 
 impl HttpSession {
-    pub(super) fn new(handler: Handler) -> Self {
+    pub(super) fn new(handler: Handler, owner: Option<Principal>) -> Self {
         let unanswered = Unanswered::with_room_for(handler.accepted());
         let news = Mutex::new(handler.news_from_now());
         let (turns, ended) = (watch::Sender::new(0), watch::Sender::new(false));
-        Self { handler: Arc::new(handler), unanswered, news, turns, ended }
+        Self { handler: Arc::new(handler), owner, unanswered, news, turns, ended }
     }
 
     /// Whether a revision of the protocol was agreed on.
@@ -144,16 +147,26 @@ impl Sessions {
         Ok(value)
     }
 
-    pub(super) fn get(&self, id: &HeaderValue) -> Option<Arc<HttpSession>> {
-        self.lock().get(id.to_str().ok()?).cloned()
+    /// A session, for whom it belongs to.
+    pub(super) fn get(
+        &self,
+        id: &HeaderValue,
+        owner: Option<Principal>,
+    ) -> Option<Arc<HttpSession>> {
+        let (id, mut sessions) = (id.to_str().ok()?, self.lock());
+        // Whoever it does not belong to does not keep it alive either.
+        sessions.peek(id).filter(|session| session.owner == owner)?;
+        sessions.get(id).cloned()
     }
 
-    /// Ends a session.
-    pub(super) fn remove(&self, id: &HeaderValue) {
-        let removed = id.to_str().ok().and_then(|id| self.lock().pop(id));
-        if let Some(session) = removed {
-            session.ended.send_replace(true);
+    /// Ends a session, for whom it belongs to; says whether there was one.
+    pub(super) fn remove(&self, id: &HeaderValue, owner: Option<Principal>) -> bool {
+        let Some(session) = self.get(id, owner) else { return false };
+        if let Ok(id) = id.to_str() {
+            self.lock().pop(id);
         }
+        session.ended.send_replace(true);
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<String, Arc<HttpSession>>> {

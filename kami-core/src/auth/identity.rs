@@ -1,0 +1,90 @@
+//! Whoever makes a request, and what they may do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::rate::TokenBucket;
+use crate::registry::{CatalogEntry, Scope, ToolSelection};
+use crate::scheduler::Principal;
+
+/// Whoever makes a request.
+///
+/// Its [`Principal`] comes from who it is and not from what it may do: the same client gets the same
+/// share of the server and keeps its sessions when its rights change.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// How the audit log names it; `None`: nobody asked.
+    name: Option<String>,
+    principal: Principal,
+    scopes: BTreeSet<Scope>,
+    tools: ToolSelection,
+    rate: Option<Arc<TokenBucket>>,
+}
+
+impl Identity {
+    /// Somebody who was not asked who they are, and may do everything.
+    pub fn anonymous(principal: Principal, rate: Option<Arc<TokenBucket>>) -> Self {
+        let scopes = BTreeSet::from([Scope::Call]);
+        Self { name: None, principal, scopes, tools: ToolSelection::default(), rate }
+    }
+
+    /// Somebody who showed who they are. `name` is for people, and `unique` belongs to nobody else.
+    pub(super) fn known(
+        name: String,
+        unique: &str,
+        scopes: BTreeSet<Scope>,
+        tools: ToolSelection,
+    ) -> Self {
+        Self { name: Some(name), principal: Principal::named(unique), scopes, tools, rate: None }
+    }
+
+    pub(super) fn with_rate(self, rate: Option<Arc<TokenBucket>>) -> Self {
+        Self { rate, ..self }
+    }
+
+    /// How the audit log names it: `token:NAME` or `oauth:SUBJECT`; `None` where nobody asked.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// On whose behalf it calls.
+    pub fn principal(&self) -> Principal {
+        self.principal
+    }
+
+    /// Takes note that it calls.
+    ///
+    /// # Errors
+    /// Where it does so too often: how long to wait.
+    pub fn take_turn(&self) -> Result<(), Duration> {
+        self.rate.as_ref().map_or(Ok(()), |rate| rate.take())
+    }
+
+    /// Whether it may do anything at all.
+    pub fn has_rights(&self) -> bool {
+        !self.scopes.is_empty()
+    }
+
+    /// Whether it may call every tool that there is.
+    pub fn is_unrestricted(&self) -> bool {
+        self.scopes.contains(&Scope::Call) && self.tools.is_everything()
+    }
+
+    /// Whether it may know that a tool is there. For one that it may not know of, everything is as if
+    /// there were none.
+    pub fn sees(&self, tool: &CatalogEntry) -> bool {
+        let all = self.scopes.contains(&Scope::Read);
+        (all && self.tools.allows(tool)) || self.may_call(tool)
+    }
+
+    /// Whether it may call a tool.
+    pub fn may_call(&self, tool: &CatalogEntry) -> bool {
+        let permits = |scope: &Scope| match scope {
+            Scope::Call => true,
+            Scope::Tool(pattern) => pattern.names(tool),
+            Scope::Read => false,
+        };
+        self.scopes.iter().any(permits) && self.tools.allows(tool)
+    }
+}
