@@ -50,6 +50,7 @@ pub mod name;
 mod private_directory;
 pub mod rate;
 pub mod scheduler;
+mod tls;
 
 // What is asked for, and what holds.
 pub mod grants;

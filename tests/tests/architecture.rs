@@ -12,6 +12,7 @@ const MODULES: &[&str] = &[
     "private_directory",
     "rate",
     "scheduler",
+    "tls",
     "grants",
     "manifest",
     "schema",

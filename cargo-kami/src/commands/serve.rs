@@ -75,7 +75,7 @@ pub struct Args {
     #[command(flatten)]
     audit: AuditFlags,
     #[command(flatten)]
-    door: DoorFlags,
+    door: Box<DoorFlags>,
 }
 
 impl Args {
@@ -159,7 +159,7 @@ fn count(catalog: &Catalog, tools: &ToolSelection) -> anyhow::Result<usize> {
 /// With the flags that would make it possible.
 fn advised(error: ServeError) -> anyhow::Error {
     let help = match &error {
-        ServeError::Exposed(_) => "ask clients for tokens with `--auth tokens`",
+        ServeError::Exposed(_) => "ask clients for tokens with `--auth tokens` or `--oauth-issuer`",
         ServeError::Unnamed(_) => "name it with `--public-url https://HOST` or `--allow-host HOST`",
         _ => return error.into(),
     };

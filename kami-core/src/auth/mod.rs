@@ -2,7 +2,11 @@
 //!
 //! A [`Gate`] takes the bearer token of a request. One that this program made (`kami_...`) is looked up
 //! in the registry, by its hash and for each request, so that a token that was revoked is refused at
-//! once. Nothing of a token goes any further than this module: what comes out is an identity, or a
+//! once. Any other is taken for an access token of the OAuth 2.1 authorization server that the operator
+//! trusts, if there is one: a JWT, whose signature, issuer, audience and time have to hold. The keys for
+//! that come from the issuer, now and then, and no client has them read more often than that.
+//!
+//! Nothing of a token goes any further than this module: what comes out is an identity, or a
 //! reason in words of ours.
 //!
 //! # Rights
@@ -11,7 +15,11 @@
 //! token may be confined to a [`ToolSelection`]. Whoever has fewer scopes may do less; there is no
 //! scope that takes anything away, as a client may ask an issuer for fewer than it could have.
 
+mod fetch;
 mod identity;
+mod issuer;
+mod jwt;
+mod keys;
 mod token;
 
 use std::num::NonZeroUsize;
@@ -23,9 +31,12 @@ use lru::LruCache;
 use crate::rate::TokenBucket;
 use crate::registry::{DataDir, Registry, RegistryError};
 use crate::scheduler::Principal;
+use issuer::Issuer;
 
 pub use crate::registry::{Scope, ToolPattern, ToolSelection};
+pub use fetch::{IssuerUrl, IssuerUrlError};
 pub use identity::Identity;
+pub use issuer::OAuthOptions;
 pub use token::NewToken;
 
 /// The longest token that is looked at, in bytes. Issuers stay below 4 KiB, as many servers take no
@@ -41,6 +52,8 @@ const RATES: NonZeroUsize = NonZeroUsize::new(1 << 16).unwrap();
 pub struct AuthOptions {
     /// Those that `cargo kami token` made.
     pub tokens: bool,
+    /// The access tokens of an OAuth 2.1 authorization server.
+    pub oauth: Option<OAuthOptions>,
     /// The most calls in a minute of each identity; a token may have a lower number of its own.
     pub calls_per_minute: Option<u64>,
 }
@@ -60,6 +73,7 @@ pub enum Refused {
 pub struct Gate {
     /// Where the tokens are that this program made.
     tokens: Option<Mutex<Registry>>,
+    issuer: Option<Issuer>,
     calls_per_minute: Option<u64>,
     rates: Mutex<LruCache<(Principal, u64), Arc<TokenBucket>>>,
 }
@@ -72,22 +86,29 @@ impl Gate {
     pub fn new(data: &DataDir, options: AuthOptions) -> Result<Self, RegistryError> {
         let tokens = options.tokens.then(|| Registry::open(data).map(Mutex::new)).transpose()?;
         let rates = Mutex::new(LruCache::new(RATES));
-        Ok(Self { tokens, calls_per_minute: options.calls_per_minute, rates })
+        let issuer = options.oauth.map(Issuer::new);
+        Ok(Self { tokens, issuer, calls_per_minute: options.calls_per_minute, rates })
     }
 
     /// The scopes that there are here.
     pub fn scopes(&self) -> Vec<String> {
-        [Scope::Read, Scope::Call].iter().map(Scope::to_string).collect()
+        match self.issuer.as_ref().map(|issuer| issuer.options().scopes.as_slice()) {
+            None | Some([]) => [Scope::Read, Scope::Call].iter().map(Scope::to_string).collect(),
+            Some(scopes) => scopes.to_vec(),
+        }
     }
 
     /// Who gives tokens for this server, if somebody else does.
     pub fn issuer(&self) -> Option<&str> {
-        None
+        self.issuer.as_ref().map(|issuer| issuer.options().issuer.as_str())
     }
 
     /// What a client has to have to call every tool.
     pub fn scope_of_calls(&self) -> String {
-        Scope::Call.to_string()
+        match self.issuer.as_ref().map(|issuer| issuer.options().scopes.as_slice()) {
+            None | Some([]) => Scope::Call.to_string(),
+            Some(scopes) => scopes.join(" "),
+        }
     }
 
     /// Tells who shows `token`.
@@ -101,8 +122,13 @@ impl Gate {
         if token.len() > LONGEST_TOKEN {
             return Err(Refused::Invalid("the token is too long"));
         }
-        match &self.tokens {
-            Some(registry) if token.starts_with(token::PREFIX) => self.look_up(registry, token),
+        match (&self.tokens, &self.issuer) {
+            (Some(registry), _) if token.starts_with(token::PREFIX) => {
+                self.look_up(registry, token)
+            }
+            (_, Some(issuer)) if !token.starts_with(token::PREFIX) => {
+                Ok(self.rated(issuer.admit(token).await?, self.calls_per_minute))
+            }
             _ => Err(Refused::Invalid("the token is of no kind that is accepted here")),
         }
     }

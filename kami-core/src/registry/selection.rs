@@ -89,10 +89,8 @@ impl fmt::Display for ToolPattern {
 #[serde(deny_unknown_fields)]
 pub struct ToolSelection {
     /// Those that are in it; all where there is no pattern.
-    #[serde(default)]
     pub include: Vec<ToolPattern>,
     /// Those of them that are not in it after all.
-    #[serde(default)]
     pub exclude: Vec<ToolPattern>,
 }
 

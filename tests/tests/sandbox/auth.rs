@@ -9,6 +9,7 @@ use kami_core::auth::NewToken;
 use kami_core::registry::{Token, ToolSelection};
 use kami_tests::door::{Door, Reply, call, request};
 use kami_tests::guests::program;
+use kami_tests::issuer::{Issuer, SigningKey, in_seconds, unsigned};
 use kami_tests::lab::{Lab, id};
 use kami_tests::server::{PATIENCE, Server};
 use serde_json::{Value, json};
@@ -315,10 +316,25 @@ fn a_token_is_in_no_log_no_file_no_guest_and_no_answer() {
     install_for_limits(&lab);
     let good = token(&lab, "ci", &[]);
     let bad = "kami_this-one-counts-for-nothing-but-may-be-good-elsewhere";
-    let flags = ["--auth", "tokens", "--audit-arguments", "full", "--stats"];
+    let key = SigningKey::new("one", "ES256");
+    let issuer = Issuer::start(&[&key]);
+    let url = issuer.url();
+    let (access, old) = (claims(&issuer), but(&claims(&issuer), &json!({"exp": 1})));
+    let (access, old) = (key.sign(&access), key.sign(&old));
+    let flags = [
+        "--auth",
+        "tokens",
+        "--oauth-issuer",
+        &url,
+        "--oauth-audience",
+        AUDIENCE,
+        "--audit-arguments",
+        "full",
+        "--stats",
+    ];
     let door = Door::start_at("127.0.0.1:0", lab.data(), &flags, "trace");
     let mut said = String::new();
-    for token in [&*good, bad] {
+    for token in [&*good, bad, &access, &old] {
         for tool in ["add", &id("limited/probe"), &id("limited/panic"), "nothing"] {
             let mut message = call(1, tool, &json!({"a": 1, "b": 2}));
             message["params"]["_meta"]["io.modelcontextprotocol/logLevel"] = json!("debug");
@@ -330,8 +346,8 @@ fn a_token_is_in_no_log_no_file_no_guest_and_no_answer() {
     said += &door.log();
     assert!(said.contains("\"result\":3") && said.contains("invalid_token"), "{said}");
     assert!(door.finish().success());
-    for token in [&*good, bad] {
-        let random = token.strip_prefix("kami_").expect("it is a token");
+    let signature = |token: &str| token.rsplit_once('.').expect("it has parts").1.to_owned();
+    for random in [&good[5..], &bad[5..], &signature(&access), &signature(&old)] {
         assert!(!said.contains(random), "{said}");
         assert_eq!(files_with(lab.data().path(), random.as_bytes()), [""; 0]);
     }
@@ -453,4 +469,254 @@ fn only_pages_that_are_named_talk_to_a_server_from_a_browser() {
     let plain = Door::start(plain.data());
     let preflight = plain.ask("OPTIONS", "/mcp", &[("Origin", "http://localhost"), asks], "");
     assert_eq!((preflight.status, preflight.header("vary")), (405, None));
+}
+
+/// For whom tokens of the issuer are.
+const AUDIENCE: &str = "https://tools.example.com/mcp";
+
+/// What an access token says that is good for an hour.
+fn claims(issuer: &Issuer) -> Value {
+    json!({
+        "iss": issuer.url(), "aud": AUDIENCE, "sub": "alice", "client_id": "app", "jti": "1",
+        "iat": in_seconds(0), "exp": in_seconds(3600), "scope": "openid kami:call",
+    })
+}
+
+/// The same with some members other or, where they are `null`, left out.
+fn but(claims: &Value, others: &Value) -> Value {
+    let mut claims = claims.clone();
+    for (name, value) in others.as_object().expect("it is an object") {
+        claims[name] = value.clone();
+    }
+    claims.as_object_mut().expect("it is an object").retain(|_, value| !value.is_null());
+    claims
+}
+
+/// A server that takes the tokens of an issuer.
+fn trusting(lab: &Lab, issuer: &Issuer, flags: &[&str]) -> Door {
+    let url = issuer.url();
+    let oauth = ["--oauth-issuer", &url, "--oauth-audience", AUDIENCE];
+    Door::start_with(lab.data(), &[&oauth[..], flags].concat())
+}
+
+#[test]
+fn an_access_token_holds_by_every_algorithm_that_proves_something() {
+    let lab = Lab::with_neighbour();
+    let algorithms =
+        ["ES256", "ES384", "EdDSA", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
+    let keys = algorithms.map(|algorithm| SigningKey::new(algorithm, algorithm));
+    let issuer = Issuer::start(&keys.each_ref());
+    let door = trusting(&lab, &issuer, &[]);
+    let claims = claims(&issuer);
+    for key in &keys {
+        let token = key.sign(&claims);
+        assert_eq!(ask(&door, &token, &add()).status, 200, "{token}");
+        // What was changed on the way does not hold.
+        let (message, signature) = token.rsplit_once('.').expect("it has parts");
+        let admin = key.sign(&but(&claims, &json!({"sub": "admin"})));
+        let (other, _) = admin.rsplit_once('.').expect("it has parts");
+        let broken = "the signature of the token does not hold";
+        for changed in
+            [format!("{other}.{signature}"), format!("{message}."), format!("{message}.AA")]
+        {
+            challenged(&door, &ask(&door, &changed, &add()), 401, &invalid(broken));
+        }
+    }
+    // One key serves for what it is, whatever its name.
+    let unnamed = keys[2].sign_as(&json!({"alg": "EdDSA"}), &claims);
+    assert_eq!(ask(&door, &unnamed, &add()).status, 200);
+    let confused = keys[0].sign_as(&json!({"alg": "ES384", "kid": "ES256"}), &claims);
+    let missing = "the token is signed by a key that its issuer has not";
+    challenged(&door, &ask(&door, &confused, &add()), 401, &invalid(missing));
+}
+
+#[test]
+fn an_access_token_that_is_not_for_this_or_not_for_now_is_refused() {
+    let lab = Lab::with_neighbour();
+    let key = SigningKey::new("one", "ES256");
+    let issuer = Issuer::start(&[&key]);
+    let door = trusting(&lab, &issuer, &[]);
+    let good = claims(&issuer);
+    for others in [
+        json!({}),
+        json!({"aud": ["https://other.example", AUDIENCE]}),
+        json!({"nbf": in_seconds(-10)}),
+        // Clocks differ.
+        json!({"exp": in_seconds(-10)}),
+        json!({"nbf": in_seconds(10)}),
+        json!({"scope": null, "scp": ["kami:call"]}),
+        json!({"scope": null, "scp": "other kami:call"}),
+    ] {
+        let reply = ask(&door, &key.sign(&but(&good, &others)), &add());
+        assert_eq!(reply.status, 200, "{others}: {reply:?}");
+    }
+    let (issuer_of, audience) =
+        ("the token is of another issuer", "the token is for another audience");
+    let malformed = "the token is malformed";
+    for (others, why) in [
+        (json!({"iss": "https://elsewhere.example"}), issuer_of),
+        (json!({"iss": format!("{}/", issuer.url())}), issuer_of),
+        (json!({"aud": "https://tools.example.com/other"}), audience),
+        (json!({"aud": format!("{AUDIENCE}/")}), audience),
+        (json!({"aud": []}), audience),
+        (json!({"exp": in_seconds(-40)}), "the token has expired"),
+        (json!({"exp": 0}), "the token has expired"),
+        (json!({"nbf": in_seconds(40)}), "the token is not valid yet"),
+        (json!({"sub": null}), "the token names nobody"),
+        (json!({"sub": ""}), "the token names nobody"),
+        (json!({"cnf": {"jkt": "x"}}), "the token is bound to a key, which cannot be checked here"),
+        (json!({"exp": null}), malformed),
+        (json!({"exp": "tomorrow"}), malformed),
+        (json!({"aud": null}), malformed),
+        (json!({"iss": null}), malformed),
+        (json!({"iss": [issuer.url()]}), malformed),
+    ] {
+        let token = key.sign(&but(&good, &others));
+        challenged(&door, &ask(&door, &token, &add()), 401, &invalid(why));
+    }
+    let unaccepted = "the token is not signed in a way that is accepted";
+    let header = |header: Value| key.sign_as(&header, &good);
+    for (token, why) in [
+        (unsigned(&good), unaccepted),
+        (key.forge_by_hmac(&good), unaccepted),
+        (header(json!({"alg": "none", "kid": "one"})), unaccepted),
+        (header(json!({"alg": "es256", "kid": "one"})), unaccepted),
+        (
+            header(json!({"alg": "ES256", "kid": "one", "crit": ["exp"]})),
+            "the token asks for what is not understood here",
+        ),
+        (
+            header(json!({"alg": "ES256", "kid": "one", "typ": "logout+jwt"})),
+            "the token is no access token",
+        ),
+        (header(json!(["ES256", "one", null, null])), malformed),
+        (header(json!({"kid": "one"})), malformed),
+        ("one.two".to_owned(), malformed),
+        ("a.b.c".to_owned(), malformed),
+        (format!("{}.x", key.sign(&good)), malformed),
+        ("x".repeat(8 << 10), malformed),
+        ("x".repeat((8 << 10) + 1), "the token is too long"),
+        (key.sign(&but(&good, &json!({"scope": "x".repeat(8 << 10)}))), "the token is too long"),
+        // Of the other kind, which this server does not take.
+        ("kami_AAAA".to_owned(), "the token is of no kind that is accepted here"),
+    ] {
+        challenged(&door, &ask(&door, &token, &add()), 401, &invalid(why));
+    }
+    // Somebody else's key of the same name.
+    let stranger = SigningKey::new("one", "ES256");
+    let broken = "the signature of the token does not hold";
+    challenged(&door, &ask(&door, &stranger.sign(&good), &add()), 401, &invalid(broken));
+}
+
+#[test]
+fn an_access_token_permits_what_its_scopes_say() {
+    let lab = Lab::with_neighbour();
+    install_for_limits(&lab);
+    let key = SigningKey::new("one", "EdDSA");
+    let issuer = Issuer::start(&[&key]);
+    let door = trusting(&lab, &issuer, &[]);
+    let with = |scope: &str| key.sign(&but(&claims(&issuer), &json!({"scope": scope})));
+    let insufficient = |metadata: &str| {
+        let why = "the scopes of the token do not permit this";
+        format!(r#"bearer error="insufficient_scope", error_description="{why}", {metadata}"#)
+    };
+    assert_eq!(listed(&door, &with("tool:add")), ["add"]);
+    assert_eq!(ask(&door, &with("tool:add"), &add()).status, 200);
+    let all = listed(&door, &with("kami:read"));
+    assert!(all.len() > 10 && all == listed(&door, &with("kami:call")));
+    let forbidden = ask(&door, &with("kami:read tool:refuse"), &add());
+    challenged(&door, &forbidden, 403, &insufficient(METADATA));
+    for nothing in ["", "openid profile", "kami:calls", "tool:"] {
+        let list = request(1, "tools/list", json!({}));
+        let reply = ask(&door, &with(nothing), &list);
+        challenged(&door, &reply, 403, &insufficient(METADATA));
+    }
+    let metadata = door.ask("GET", "/.well-known/oauth-protected-resource/mcp", &[], "");
+    let metadata: Value = serde_json::from_str(&metadata.body).expect("it is JSON");
+    assert_eq!(metadata["authorization_servers"], json!([issuer.url()]));
+
+    // An issuer may have words of its own for it, and then only these count.
+    let own = trusting(&lab, &issuer, &["--oauth-scope", "tools.use", "--oauth-scope", "mcp"]);
+    assert_eq!(ask(&own, &with("mcp tools.use"), &add()).status, 200);
+    let wanted = METADATA.replace("kami:call", "tools.use mcp");
+    for too_little in ["mcp", "kami:call", "tools.use kami:call"] {
+        challenged(&own, &ask(&own, &with(too_little), &add()), 403, &insufficient(&wanted));
+    }
+    challenged(&own, &own.post(&[], &add()), 401, &format!("bearer {wanted}"));
+    assert!(door.finish().success());
+    let log = lab.cargo_kami(&["log", "--kind", "call", "--lines", "1000"]).stdout;
+    assert!(log.contains(": ok after") && log.contains(" as oauth:alice"), "{log}");
+}
+
+#[test]
+fn a_key_that_was_replaced_counts_no_more_and_its_successor_at_once() {
+    let lab = Lab::with_neighbour();
+    let (old, new) = (SigningKey::new("old", "ES256"), SigningKey::new("new", "ES256"));
+    let issuer = Issuer::start(&[&old]);
+    let door = trusting(&lab, &issuer, &[]);
+    let good = claims(&issuer);
+    assert_eq!(ask(&door, &old.sign(&good), &add()).status, 200);
+    let visits = issuer.visits();
+    assert_eq!(ask(&door, &old.sign(&good), &add()).status, 200);
+    assert_eq!(issuer.visits(), visits, "keys are kept");
+    issuer.publish(&[&new]);
+    assert_eq!(ask(&door, &new.sign(&good), &add()).status, 200);
+    let gone = "the token is signed by a key that its issuer has not";
+    challenged(&door, &ask(&door, &old.sign(&good), &add()), 401, &invalid(gone));
+}
+
+#[test]
+fn unknown_keys_have_an_issuer_asked_seldom_and_keep_nobody_out() {
+    let lab = Lab::with_neighbour();
+    let key = SigningKey::new("one", "ES256");
+    let issuer = Issuer::start(&[&key]);
+    let door = trusting(&lab, &issuer, &[]);
+    let good = claims(&issuer);
+    let started = Instant::now();
+    for number in 0..200 {
+        let header = json!({"alg": "ES256", "kid": format!("unknown-{number}")});
+        assert_eq!(ask(&door, &key.sign_as(&header, &good), &add()).status, 401);
+        if number % 20 == 0 {
+            assert_eq!(ask(&door, &key.sign(&good), &add()).status, 200);
+        }
+    }
+    // Six reads at once, and one in ten seconds; each is of metadata in two places, and of keys.
+    let reads = 6 + started.elapsed().as_secs() / 10 + 1;
+    assert!(issuer.visits() as u64 <= 3 * reads, "{} visits", issuer.visits());
+}
+
+#[test]
+fn an_issuer_that_is_away_or_another_one_lets_nobody_in() {
+    let lab = Lab::with_neighbour();
+    let own = token(&lab, "ci", &[]);
+    let key = SigningKey::new("one", "ES256");
+    let issuer = Issuer::start(&[&key]);
+    issuer.pose_as("https://elsewhere.example");
+    let door = trusting(&lab, &issuer, &["--auth", "tokens"]);
+    let good = key.sign(&claims(&issuer));
+    let refused = ask(&door, &good, &add());
+    assert_eq!((refused.status, refused.header("www-authenticate")), (503, None), "{refused:?}");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    assert!(door.log().contains("is that of another issuer"), "{}", door.log());
+    assert_eq!(ask(&door, &own, &add()).status, 200, "tokens of this program need no issuer");
+    // It is asked again.
+    issuer.pose_as(&issuer.url());
+    assert_eq!(ask(&door, &good, &add()).status, 200);
+    assert!(!door.log().contains(&good), "{}", door.log());
+
+    // Where its keys are can be said, and then its metadata is not asked for.
+    issuer.pose_as("https://elsewhere.example");
+    let keys = format!("{}/keys", issuer.url());
+    let door = trusting(&lab, &issuer, &["--oauth-jwks", &keys]);
+    assert_eq!(ask(&door, &good, &add()).status, 200);
+
+    for (flags, words) in [
+        (["--oauth-issuer", "http://issuer.example"], "https://HOST/PATH"),
+        (["--oauth-issuer", "https://issuer.example"], "--oauth-audience"),
+        (["--oauth-audience", AUDIENCE], "--oauth-issuer"),
+    ] {
+        let mut command = vec!["serve", "--http", "127.0.0.1:0"];
+        command.extend(flags);
+        lab.cargo_kami(&command).expect(2, words);
+    }
 }
