@@ -15,6 +15,7 @@ use crate::call::{CallArguments, CallOutcome, CallReport, EventSink, GuestEvent}
 use crate::digest::Digest;
 use crate::grants::Denial;
 use crate::manifest::Package;
+use crate::metrics::Metrics;
 use crate::name::ToolName;
 use crate::resolve::{ResolveError, VerifiedTool};
 use crate::secrets::Scrubber;
@@ -36,6 +37,8 @@ pub struct Witness {
     started: Instant,
     client: Option<String>,
     identity: Option<String>,
+    /// Counts what comes of the call, until that is known.
+    metrics: Option<Metrics>,
     call: Option<Box<CallRecord>>,
     /// The arguments, where all of them are to be kept.
     arguments: Option<String>,
@@ -63,6 +66,7 @@ impl Witness {
             started: Instant::now(),
             client,
             identity: None,
+            metrics: None,
             call: None,
             arguments: None,
             scrubber: None,
@@ -73,6 +77,12 @@ impl Witness {
     /// Notes who calls, as they have shown to be.
     pub fn of(mut self, identity: Option<&str>) -> Self {
         self.identity = identity.map(str::to_owned);
+        self
+    }
+
+    /// Has what comes of the call counted.
+    pub fn counted_by(mut self, metrics: Option<&Metrics>) -> Self {
+        self.metrics = metrics.cloned();
         self
     }
 
@@ -128,6 +138,9 @@ impl Witness {
 
     /// The same, under a stable code and with a reason in words.
     pub fn refused_as(mut self, name: &str, code: &'static str, reason: String) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.refused(code);
+        }
         let package = self.call.take().map(|call| call.package);
         if let Some(place) = self.place.take() {
             place.record(AuditEvent::Refusal {
@@ -143,6 +156,9 @@ impl Witness {
 
     /// Records what came of the call.
     pub fn ended(mut self, report: &CallReport) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.ended(report);
+        }
         if let Some(call) = &mut self.call {
             call.outcome = Cow::Borrowed(match &report.outcome {
                 CallOutcome::Complete(_) => OK,
@@ -201,6 +217,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Drop for Witness {
     fn drop(&mut self) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.refused(CANCELLED);
+        }
         self.record();
     }
 }

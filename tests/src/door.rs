@@ -175,11 +175,19 @@ impl Door {
         crate::server::peak_memory(self.child.id())
     }
 
-    /// Tells the server to end, and waits until it has.
-    pub fn finish(mut self) -> ExitStatus {
+    /// Tells the server to end.
+    ///
+    /// # Panics
+    /// Where its process has no id.
+    pub fn terminate(&self) {
         let pid = libc::pid_t::try_from(self.child.id()).expect("it is a process");
         // SAFETY: it sends a signal to a child that is not waited for yet, so the id is its own.
         unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+
+    /// Tells the server to end, and waits until it has.
+    pub fn finish(mut self) -> ExitStatus {
+        self.terminate();
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.child.try_wait().expect("a child can be waited for") {

@@ -31,10 +31,11 @@ use super::outcome;
 use super::wire::Wire;
 use crate::auth::Identity;
 use crate::call::{CallError, Level, call_as};
+use crate::metrics::Metrics;
 use crate::rate::TokenBucket;
 use crate::resolve::{Catalog, CatalogEntry, ResolveError, Resolver};
 use crate::scheduler::Principal;
-use crate::witness::Witness;
+use crate::witness::{UNRECORDED, Witness};
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
 const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
@@ -70,6 +71,8 @@ pub(super) struct Handler {
     server_info: Value,
     /// How often all of those may call whom nobody asked who they are.
     rate: Option<Arc<TokenBucket>>,
+    /// Counts calls, where somebody may ask for the numbers.
+    metrics: Option<Metrics>,
     /// Who calls, where that is the same for the whole connection.
     identity: Arc<Identity>,
 }
@@ -101,8 +104,10 @@ impl Handler {
         generation: watch::Receiver<i64>,
         ended: watch::Receiver<bool>,
         rate: Option<Arc<TokenBucket>>,
+        metrics: Option<Metrics>,
     ) -> Self {
         Self {
+            metrics,
             server_info: serde_json::to_value(server_info()).unwrap_or_default(),
             identity: anonymous(&options, rate.clone()),
             rate,
@@ -158,7 +163,8 @@ impl Handler {
         let entry = catalog.and_then(|catalog| self.find(&catalog, identity, name));
         let forbidden = entry.is_ok_and(|entry| !identity.may_call(&entry));
         if forbidden && let Ok(witness) = Witness::new(self.options.audit.as_ref(), None).await {
-            witness.of(identity.name()).refused_as(name, FORBIDDEN, NOT_PERMITTED.to_owned());
+            let witness = witness.of(identity.name()).counted_by(self.metrics.as_ref());
+            witness.refused_as(name, FORBIDDEN, NOT_PERMITTED.to_owned());
         }
         forbidden
     }
@@ -201,8 +207,11 @@ impl Handler {
     ) -> Result<CallToolResult, ErrorData> {
         let witness = Witness::new(self.options.audit.as_ref(), terms.client).await;
         let mut witness = match witness {
-            Ok(witness) => witness.of(identity.name()),
-            Err(error) => return Ok(outcome::unrecorded(&error)),
+            Ok(witness) => witness.of(identity.name()).counted_by(self.metrics.as_ref()),
+            Err(error) => {
+                self.metrics.iter().for_each(|metrics| metrics.refused(UNRECORDED));
+                return Ok(outcome::unrecorded(&error));
+            }
         };
         if let Err(retry) = identity.take_turn() {
             let error = CallError::TooOften { retry };

@@ -46,6 +46,7 @@ use crate::audit::{AuditEvent, AuditLog};
 use crate::auth::{Gate, ToolSelection};
 use crate::call::CallReport;
 use crate::digest::Digest;
+use crate::metrics::Metrics;
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
 use crate::scheduler::Principal;
@@ -188,7 +189,7 @@ impl Server {
         let generation = watch::Sender::new(0);
         let (read_failed, mut read_error) = oneshot::channel();
 
-        let handler = self.handlers(&generation, &ended)();
+        let handler = self.handlers(&generation, &ended, None)();
         let handler = Arc::new(handler);
         let transport =
             StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
@@ -266,8 +267,11 @@ impl Server {
         }
         let ended = watch::Sender::new(false);
         let generation = watch::Sender::new(0);
-        let handlers = self.handlers(&generation, &ended);
-        let door = Arc::new(Door::new(handlers, options, ended.subscribe()));
+        let (metrics, exposition) = Metrics::new(self.resolver.engine());
+        let handlers = self.handlers(&generation, &ended, Some(metrics));
+        let exposed = !address.is_loopback();
+        let door = Door::new(handlers, options, exposed, exposition, ended.subscribe());
+        let door = Arc::new(door);
         let shutdown = async {
             shutdown.await;
             ended.send_replace(true);
@@ -283,6 +287,7 @@ impl Server {
         &self,
         generation: &watch::Sender<i64>,
         ended: &watch::Sender<bool>,
+        metrics: Option<Metrics>,
     ) -> impl Fn() -> Handler + Send + Sync + 'static {
         let (resolver, options) = (Arc::clone(&self.resolver), self.options.clone());
         let (generation, ended) = (generation.subscribe(), ended.subscribe());
@@ -294,6 +299,7 @@ impl Server {
                 generation.clone(),
                 ended.clone(),
                 rate.clone(),
+                metrics.clone(),
             )
         }
     }

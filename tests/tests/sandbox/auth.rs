@@ -14,7 +14,7 @@ use kami_tests::lab::{Lab, id};
 use kami_tests::server::{PATIENCE, Server};
 use serde_json::{Value, json};
 
-use super::scene::install_for_limits;
+use super::scene::{install_for_limits, install_hermit};
 
 /// Makes a token by the command that operators use.
 fn token(lab: &Lab, name: &str, flags: &[&str]) -> String {
@@ -430,6 +430,84 @@ fn what_stands_beside_the_protocol_tells_strangers_little() {
     let open = Door::start(open.data());
     let nothing = open.ask("GET", "/.well-known/oauth-protected-resource", &[], "");
     assert_eq!(nothing.status, 404, "nobody is asked for a token");
+}
+
+#[test]
+fn a_server_that_is_about_to_end_takes_no_more_and_finishes_what_it_has() {
+    let lab = Lab::with_neighbour();
+    install_hermit(&lab);
+    let door = Door::start(lab.data());
+    let sleep = call(7, &id("hermit/sleep"), &json!({"millis": 1_500})).to_string();
+    let begun = door.send(door.request("POST", "/mcp", &[], &sleep).as_bytes());
+    while !door.ask("GET", "/metrics", &[], "").body.contains("kami_calls_running 1\n") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    door.terminate();
+    while door.ask("GET", "/health/ready", &[], "").status != 503 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(door.ask("GET", "/health", &[], "").status, 200);
+    let refused = door.post(&[], &add());
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{refused:?}");
+    let finished = Reply::read(begun);
+    assert_eq!(finished.messages()[0]["result"]["isError"], false, "{finished:?}");
+    assert!(door.finish().success());
+}
+
+#[test]
+fn what_calls_take_is_told_in_numbers_to_who_may_know() {
+    let lab = Lab::with_neighbour();
+    install_for_limits(&lab);
+    let good = bearer(&token(&lab, "ci", &["--rate", "5"]));
+    let door = Door::start_with(lab.data(), &["--auth", "tokens"]);
+    let headers = [("Authorization", &*good)];
+    let (spin, refuse) = (id("hasty/spin"), id("limited/refuse"));
+    for tool in ["add", "add", &refuse, &spin, "nothing", "add"] {
+        let arguments = if tool == "add" { json!({"a": 1, "b": 2}) } else { json!({}) };
+        assert_eq!(door.post(&headers, &call(1, tool, &arguments)).status, 200);
+    }
+    let reply = door.ask("GET", "/metrics", &[], "");
+    let kind = reply.header("content-type");
+    assert_eq!(kind, Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+    for line in [
+        r#"kami_calls_total{outcome="ok"} 2"#,
+        r#"kami_calls_total{outcome="KAMI-TOOL"} 1"#,
+        r#"kami_calls_total{outcome="KAMI-TIMEOUT"} 1"#,
+        r#"kami_calls_total{outcome="KAMI-UNKNOWN"} 1"#,
+        r#"kami_calls_total{outcome="KAMI-RATE"} 1"#,
+        "kami_call_duration_seconds_count 4",
+        r#"kami_call_duration_seconds_bucket{le="0.1"} 3"#,
+        "kami_guest_memory_peak_bytes_count 4",
+        "kami_guest_fuel_total 0",
+        "kami_calls_running 0",
+        "kami_calls_waiting 0",
+        "# EOF",
+    ] {
+        assert!(reply.body.lines().any(|found| found == line), "{line} is not in\n{}", reply.body);
+    }
+    let number = |name: &str| -> f64 {
+        let line = reply.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|number| number.parse().ok())
+            .unwrap_or_else(|| panic!("no {name}: {reply:?}"))
+    };
+    assert!(number("kami_guest_cpu_seconds_total") > 0.1, "one has spun for 200 ms: {reply:?}");
+    assert!(
+        number("kami_native_code_cache_hits_total") + number("kami_native_code_cache_misses_total")
+            >= 3.0
+    );
+    // Neither who calls nor what is installed is told, and no page of elsewhere is told anything.
+    for word in ["ci", "add", "hasty", "nothing"] {
+        assert!(!reply.body.contains(&format!("\"{word}")), "{reply:?}");
+    }
+    let page = [("Origin", "https://elsewhere.example")];
+    assert_eq!(door.ask("GET", "/metrics", &page, "").status, 403);
+    assert_eq!(door.ask("POST", "/metrics", &[], "").status, 405);
+
+    // Where a proxy may bring others, they have to show who they are.
+    let flags = ["--auth", "tokens", "--public-url", "https://tools.example.com"];
+    let door = Door::start_with(lab.data(), &flags);
+    assert_eq!(door.ask("GET", "/metrics", &[], "").status, 401);
+    assert_eq!(door.ask("GET", "/metrics", &headers, "").status, 200);
 }
 
 #[test]

@@ -42,6 +42,7 @@ use super::session::subscriptions;
 use super::wire::json;
 use super::{HttpOptions, SHUTDOWN_GRACE};
 use crate::auth::{Gate, Identity};
+use crate::metrics::Exposition;
 use crate::scheduler::Principal;
 use body::ReplyBody;
 use challenge::{Challenge, identify};
@@ -61,6 +62,9 @@ const METADATA_OF_ALL: &str = "/.well-known/oauth-protected-resource";
 /// Where whoever watches over this server asks whether it is there, and whether to send it clients.
 const HEALTH: &str = "/health";
 const READY: &str = "/health/ready";
+
+/// What calls take, in numbers.
+const METRICS: &str = "/metrics";
 
 /// The header that names a session.
 const SESSION: &str = "mcp-session-id";
@@ -102,6 +106,9 @@ pub(super) struct Door {
     ended: watch::Receiver<bool>,
     /// Tells who makes a request; `None`: nobody is asked.
     gate: Option<Gate>,
+    /// Whether others than this machine may find it.
+    exposed: bool,
+    metrics: Exposition,
     site: Site,
     /// Bytes that bodies may still have.
     room: Arc<Semaphore>,
@@ -111,6 +118,8 @@ impl Door {
     pub(super) fn new(
         handlers: impl Fn() -> Handler + Send + Sync + 'static,
         options: HttpOptions,
+        exposed: bool,
+        metrics: Exposition,
         ended: watch::Receiver<bool>,
     ) -> Self {
         let stateless = Arc::new(handlers());
@@ -122,6 +131,9 @@ impl Door {
             subscriptions: subscriptions(),
             ended,
             gate: options.gate,
+            // Where it has a name for others, a proxy may bring them to an address of this machine.
+            exposed: exposed || options.public.is_some() || !options.hosts.is_empty(),
+            metrics,
             site: Site { public: options.public, hosts: options.hosts, pages: options.pages },
             room,
         }
@@ -243,7 +255,7 @@ impl Door {
             // Whoever watches may know this machine by any name, and learns one word.
             HEALTH => return text(StatusCode::OK, "alive\n"),
             READY => return self.ready(),
-            PATH | METADATA | METADATA_OF_ALL => {}
+            PATH | METADATA | METADATA_OF_ALL | METRICS => {}
             _ => {
                 return text(StatusCode::NOT_FOUND, "there is nothing here; MCP is spoken on /mcp");
             }
@@ -257,6 +269,7 @@ impl Door {
         match path {
             PATH if *self.ended.borrow() => unavailable("this server is about to end"),
             PATH => self.speak(request, newcomer).await,
+            METRICS => self.measure(&request).await,
             _ => self.metadata(&request),
         }
     }
@@ -269,6 +282,22 @@ impl Door {
         match self.stateless.is_ready() {
             true => text(StatusCode::OK, "ready\n"),
             false => unavailable("the registry cannot be read\n"),
+        }
+    }
+
+    /// What calls take. Where others than this machine may ask, they have to show a token.
+    async fn measure(&self, request: &Request<Incoming>) -> Reply {
+        if let Some(gate) = self.gate.as_ref().filter(|_| self.exposed)
+            && let Err(challenge) = identify(gate, request.uri(), request.headers()).await
+        {
+            let base = self.site.base(request.headers());
+            return challenge.reply(gate, &format!("{base}{METADATA}"));
+        }
+        match *request.method() {
+            Method::GET | Method::HEAD => {
+                reply(StatusCode::OK, Exposition::CONTENT_TYPE, self.metrics.text().into())
+            }
+            _ => not_allowed("GET, HEAD"),
         }
     }
 
