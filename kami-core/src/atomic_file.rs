@@ -45,6 +45,21 @@ pub fn ensure(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a file at `path` that only the owner may read; one that is there stays as it is.
+///
+/// # Errors
+/// Where the file cannot be made.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = unfinished(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        _ => sync_directory(directory),
+    }
+}
+
 /// Removes the files that writers in `directory` began and, killed, never finished.
 ///
 /// # Errors

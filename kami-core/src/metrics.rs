@@ -16,11 +16,14 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::call::{CallOutcome, CallReport};
+use crate::call::{Outcome, Report};
 use crate::engine::Engine;
 
 /// The outcome of a call that went well.
 const OK: &str = "ok";
+
+/// The outcome of a call that needs answers before it goes on, in another call.
+const INPUT_REQUIRED: &str = "input-required";
 
 /// From a call that does next to nothing to the longest that anybody waits for, in seconds.
 const DURATIONS: [f64; 15] = [
@@ -101,10 +104,11 @@ impl Metrics {
     }
 
     /// Counts a call that was made.
-    pub fn ended(&self, report: &CallReport) {
+    pub fn ended<T>(&self, report: &Report<T>) {
         let code = match &report.outcome {
-            CallOutcome::Complete(_) => OK,
-            CallOutcome::Failed(error) => error.code(),
+            Outcome::Complete(_) => OK,
+            Outcome::InputRequired(_) => INPUT_REQUIRED,
+            Outcome::Failed(error) => error.code(),
         };
         self.outcomes.get_or_create(&[("outcome", code)]).inc();
         let stats = &report.stats;

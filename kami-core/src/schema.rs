@@ -97,20 +97,23 @@ impl Schema {
         Ok(Self { validator, weight })
     }
 
-    /// What in `arguments` does not fit: the first few problems, each with its path.
-    pub fn problems(&self, arguments: &Value) -> Vec<String> {
+    /// What in `value` does not fit: the first few problems, each with its path. `what` it is, the
+    /// problems call the whole of it.
+    pub fn problems(&self, value: &Value, what: &str) -> Vec<String> {
         let Some(weight) = self.weight else { return Vec::new() };
-        let Some(size) = size(arguments, MAX_DEPTH) else {
-            return vec![format!("arguments: nested more than {MAX_DEPTH} levels deep")];
+        let Some(size) = size(value, MAX_DEPTH) else {
+            return vec![format!("{what}: nested more than {MAX_DEPTH} levels deep")];
         };
         let steps = size.saturating_mul(weight);
         if steps > MAX_STEPS {
-            return vec!["arguments: too large to be checked against the schema".to_owned()];
+            return vec![format!("{what}: too large to be checked against the schema")];
         }
         if steps > THOROUGH_STEPS {
-            return self.validator.validate(arguments).err().map(describe).into_iter().collect();
+            let problem = self.validator.validate(value).err();
+            return problem.map(|problem| describe(problem, what)).into_iter().collect();
         }
-        self.validator.iter_errors(arguments).take(SHOWN).map(describe).collect()
+        let problems = self.validator.iter_errors(value).take(SHOWN);
+        problems.map(|problem| describe(problem, what)).collect()
     }
 }
 
@@ -127,9 +130,9 @@ pub fn check(definition: &ToolDefinition) -> Result<(), (&'static str, SchemaErr
 }
 
 /// Path and problem, without the value, which may be large.
-fn describe(error: ValidationError<'_>) -> String {
+fn describe(error: ValidationError<'_>, what: &str) -> String {
     let path = error.instance_path().to_string();
-    let path = if path.is_empty() { "arguments" } else { &path };
+    let path = if path.is_empty() { what } else { &path };
     excerpt(&format!("{path}: {}", error.masked()))
 }
 
@@ -311,11 +314,11 @@ mod tests {
             "required": ["url"],
         }))
         .unwrap();
-        let problems = schema.problems(&json!({"sizes": [1, "x"]}));
+        let problems = schema.problems(&json!({"sizes": [1, "x"]}), "arguments");
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems.iter().any(|p| p.starts_with("/sizes/1: ") && p.contains("\"integer\"")));
         assert!(problems.iter().any(|p| p.starts_with("arguments: ") && p.contains("\"url\"")));
-        assert_eq!(schema.problems(&json!({"url": "x"})), Vec::<String>::new());
+        assert_eq!(schema.problems(&json!({"url": "x"}), "arguments"), Vec::<String>::new());
     }
 
     #[test]
@@ -399,7 +402,7 @@ mod tests {
         for _ in 0..100 {
             deep = json!({"left": deep});
         }
-        assert_eq!(schema.problems(&deep), Vec::<String>::new());
+        assert_eq!(schema.problems(&deep, "arguments"), Vec::<String>::new());
     }
 
     #[test]
@@ -411,13 +414,13 @@ mod tests {
         for _ in 0..100 {
             deep = json!([deep]);
         }
-        assert!(schema.problems(&json!({"a": deep}))[0].contains("levels deep"));
+        assert!(schema.problems(&json!({"a": deep}), "arguments")[0].contains("levels deep"));
         let heavy: Vec<Value> = (0..900).map(|n| json!({"const": n})).collect();
         let schema =
             compile(json!({"type": "object", "properties": {"a": {"items": {"anyOf": heavy}}}}))
                 .unwrap();
         let wide = json!({"a": vec![0; 1_000_000]});
-        assert!(schema.problems(&wide)[0].contains("too large"));
+        assert!(schema.problems(&wide, "arguments")[0].contains("too large"));
     }
 
     #[test]

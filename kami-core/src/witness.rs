@@ -11,17 +11,19 @@ use std::time::Instant;
 use crate::audit::{
     Arguments, AuditArguments, AuditError, AuditEvent, AuditLog, CallRecord, DenialRecord, Place,
 };
-use crate::call::{CallArguments, CallOutcome, CallReport, EventSink, GuestEvent};
+use crate::call::{EventSink, GuestEvent, Outcome, Report};
 use crate::digest::Digest;
 use crate::grants::Denial;
 use crate::manifest::Package;
 use crate::metrics::Metrics;
-use crate::name::ToolName;
-use crate::resolve::{ResolveError, VerifiedTool};
+use crate::resolve::{ResolveError, VerifiedPackage};
 use crate::secrets::Scrubber;
 
 /// What the outcome of a call is called that went well.
 const OK: &str = "ok";
+
+/// The outcome of a call that needs answers before it goes on, in another call.
+const INPUT_REQUIRED: &str = "input-required";
 
 /// The outcome of a call that nobody waited for any more.
 const CANCELLED: &str = "KAMI-CANCELLED";
@@ -86,26 +88,28 @@ impl Witness {
         self
     }
 
-    /// Notes which tool of which package is called, and with what. `digest` is that of the package's
-    /// file.
+    /// Notes what of which package is asked for, by which method, and with what. `digest` is that of
+    /// the package's file.
     pub fn saw(
         &mut self,
-        tool: &ToolName,
+        name: &str,
+        method: &'static str,
         package: &Package,
         digest: Digest,
-        arguments: &CallArguments,
+        arguments: &str,
     ) {
         let Some(place) = &self.place else {
             return;
         };
         self.call = Some(Box::new(CallRecord {
-            tool: tool.clone(),
+            tool: name.to_owned(),
+            method: Cow::Borrowed(method),
             package: package.id.clone(),
             version: package.version.clone(),
             digest,
             client: self.client.clone(),
             identity: self.identity.clone(),
-            arguments: Arguments::of(arguments.text(), AuditArguments::Digest),
+            arguments: Arguments::of(arguments, AuditArguments::Digest),
             outcome: Cow::Borrowed(CANCELLED),
             micros: 0,
             fuel: None,
@@ -113,12 +117,12 @@ impl Witness {
             denials_omitted: 0,
         }));
         let in_full = place.arguments() == AuditArguments::Full;
-        self.arguments = in_full.then(|| arguments.text().to_owned());
+        self.arguments = in_full.then(|| arguments.to_owned());
     }
 
-    /// Notes which secrets the tool may use, so that none of them is recorded.
-    pub fn knows(&mut self, tool: &VerifiedTool) {
-        self.scrubber = Some(tool.sandbox().scrubber().clone());
+    /// Notes which secrets the package may use, so that none of them is recorded.
+    pub fn knows(&mut self, package: &VerifiedPackage) {
+        self.scrubber = Some(package.sandbox().scrubber().clone());
     }
 
     /// Passes on what happens to a guest, and keeps what is denied to it for the record. Give the call
@@ -155,14 +159,15 @@ impl Witness {
     }
 
     /// Records what came of the call.
-    pub fn ended(mut self, report: &CallReport) {
+    pub fn ended<T>(mut self, report: &Report<T>) {
         if let Some(metrics) = self.metrics.take() {
             metrics.ended(report);
         }
         if let Some(call) = &mut self.call {
             call.outcome = Cow::Borrowed(match &report.outcome {
-                CallOutcome::Complete(_) => OK,
-                CallOutcome::Failed(error) => error.code(),
+                Outcome::Complete(_) => OK,
+                Outcome::InputRequired(_) => INPUT_REQUIRED,
+                Outcome::Failed(error) => error.code(),
             });
             call.fuel = report.stats.fuel;
             call.denials_omitted = report.denials_omitted;

@@ -5,6 +5,8 @@ use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::{Attribute, Item, Signature, Visibility};
 
+use crate::kind::Kind;
+
 /// A function with its body left alone, so that a half-typed body still makes a tool.
 #[derive(Clone)]
 pub struct Function {
@@ -20,20 +22,26 @@ impl Parse for Function {
         let visibility = input.parse()?;
         let signature = input.parse()?;
         if !input.peek(syn::token::Brace) {
-            return Err(input.error("a tool needs a function body"));
+            return Err(input.error("this needs a function body"));
         }
         Ok(Self { attributes, visibility, signature, body: input.parse()? })
     }
 }
 
 impl Function {
+    /// Its own doc comments.
+    pub fn docs(&self) -> Vec<Attribute> {
+        let docs = self.attributes.iter().filter(|attribute| attribute.path().is_ident("doc"));
+        docs.cloned().collect()
+    }
+
     /// Reads an item; the error is a finished expansion: the item as it was plus one diagnostic.
-    pub fn from_item(item: TokenStream) -> Result<Self, TokenStream> {
+    pub fn from_item(item: TokenStream, becomes: Kind) -> Result<Self, TokenStream> {
         syn::parse2(item.clone()).map_err(|error| {
             let error = match syn::parse2::<Item>(item.clone()).ok().as_ref().and_then(kind) {
                 Some((kind, span)) => syn::Error::new(
                     span,
-                    format!("`#[kami_tool]` goes on a function, not on {kind}"),
+                    format!("`{}` goes on a function, not on {kind}", becomes.attribute()),
                 ),
                 None => error,
             }

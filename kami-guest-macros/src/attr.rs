@@ -1,4 +1,4 @@
-//! The keys inside `#[kami_tool(...)]`, and the attributes on parameters.
+//! The keys inside `#[kami_tool(...)]` and its like, and the attributes on parameters.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -7,6 +7,7 @@ use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, ExprLit, Lit, LitStr, Meta, Path, Token, parse_quote};
 
+use crate::kind::Kind;
 use crate::suggest::nearest;
 
 /// Everything `#[kami_tool(...)]` may say.
@@ -18,6 +19,8 @@ pub struct ToolAttributes {
     pub destructive: Option<Hint>,
     pub idempotent: Option<Hint>,
     pub open_world: Option<Hint>,
+    /// When a call may go on as a task.
+    pub task: Option<LitStr>,
     pub krate: Option<Path>,
 }
 
@@ -28,25 +31,18 @@ pub struct Hint {
     pub span: Span,
 }
 
-const KEYS: [&str; 7] =
-    ["name", "title", "read_only", "destructive", "idempotent", "open_world", "crate"];
+const KEYS: [&str; 8] =
+    ["name", "title", "read_only", "destructive", "idempotent", "open_world", "task", "crate"];
+
+/// What `task` may be.
+const TASKS: [&str; 3] = ["optional", "required", "after-input"];
 
 impl ToolAttributes {
     /// Reads all entries and reports every one that is wrong.
     pub fn parse(tokens: TokenStream) -> syn::Result<Self> {
         let mut attributes = Self::default();
-        let mut mistakes = Mistakes::default();
-        let mut seen: Vec<String> = Vec::new();
-        for entry in entries(tokens)? {
-            let key = entry.key.to_string();
-            if seen.contains(&key) {
-                mistakes.add(entry.key.span(), format!("`{key}` is given twice"));
-                continue;
-            }
-            mistakes.collect(attributes.set(&key, &entry));
-            seen.push(key);
-        }
-        mistakes.finish(attributes)
+        each_entry(tokens, |key, entry| attributes.set(key, entry))?;
+        Ok(attributes)
     }
 
     fn set(&mut self, key: &str, entry: &Entry) -> syn::Result<()> {
@@ -57,16 +53,36 @@ impl ToolAttributes {
             "destructive" => self.destructive = Some(entry.hint()?),
             "idempotent" => self.idempotent = Some(entry.hint()?),
             "open_world" => self.open_world = Some(entry.hint()?),
+            "task" => self.task = Some(entry.task()?),
             "crate" => self.krate = Some(entry.string("the path of `kami_guest`")?.parse()?),
             _ => return Err(entry.unknown(&KEYS)),
         }
         Ok(())
     }
+}
 
-    /// The path under which the generated code finds the SDK.
-    pub fn kami(&self) -> Path {
-        self.krate.clone().unwrap_or_else(|| parse_quote!(::kami_guest))
+/// Hands every entry to `set`, and reports all that are wrong.
+pub fn each_entry(
+    tokens: TokenStream,
+    mut set: impl FnMut(&str, &Entry) -> syn::Result<()>,
+) -> syn::Result<()> {
+    let mut mistakes = Mistakes::default();
+    let mut seen: Vec<String> = Vec::new();
+    for entry in entries(tokens)? {
+        let key = entry.key.to_string();
+        if seen.contains(&key) {
+            mistakes.add(entry.key.span(), format!("`{key}` is given twice"));
+            continue;
+        }
+        mistakes.collect(set(&key, &entry));
+        seen.push(key);
     }
+    mistakes.finish(())
+}
+
+/// The path under which the generated code finds the SDK.
+pub fn kami(krate: Option<&Path>) -> Path {
+    krate.cloned().unwrap_or_else(|| parse_quote!(::kami_guest))
 }
 
 /// The `crate` key of `#[kami_type(...)]`, its only one.
@@ -96,13 +112,21 @@ pub struct ParameterAttributes {
     pub field: Vec<Attribute>,
     /// The value of `#[kami(default = ...)]`.
     pub default: Option<Expr>,
+    /// The HTTP header that repeats the argument.
+    pub header: Option<LitStr>,
+    /// What suggests values.
+    pub complete: Option<Expr>,
+    /// What the argument is called on the wire.
+    pub name: Option<LitStr>,
+    /// A name for people.
+    pub title: Option<LitStr>,
     /// The parameter is spread into the argument object, which rules out strictness.
     pub flattened: bool,
 }
 
 impl ParameterAttributes {
-    /// Sorts the attributes, and reports those that can't stand on a tool's parameter.
-    pub fn parse(attributes: &[Attribute]) -> syn::Result<Self> {
+    /// Sorts the attributes, and reports those that can't stand on a parameter of this kind.
+    pub fn parse(attributes: &[Attribute], kind: Kind) -> syn::Result<Self> {
         let mut parsed = Self::default();
         let mut mistakes = Mistakes::default();
         for attribute in attributes {
@@ -110,14 +134,26 @@ impl ParameterAttributes {
             if path.is_ident("doc") {
                 parsed.docs.push(attribute.clone());
             } else if path.is_ident("serde") || path.is_ident("schemars") {
+                if kind != Kind::Tool {
+                    mistakes.collect::<()>(Err(syn::Error::new_spanned(
+                        attribute,
+                        format!(
+                            "{} has no schema: its arguments are texts, read by `FromStr`",
+                            kind.noun()
+                        ),
+                    )));
+                }
                 parsed.flattened |= mentions(attribute, "flatten");
                 parsed.field.push(attribute.clone());
             } else if path.is_ident("kami") {
-                mistakes.collect(parsed.kami(attribute));
+                mistakes.collect(parsed.kami(attribute, kind));
             } else if path.is_ident("cfg") || path.is_ident("cfg_attr") {
                 mistakes.collect::<()>(Err(syn::Error::new_spanned(
                     attribute,
-                    "a tool's arguments can't depend on `cfg`: put it on the whole function",
+                    format!(
+                        "{}'s arguments can't depend on `cfg`: put it on the whole function",
+                        kind.noun()
+                    ),
                 )));
             }
         }
@@ -126,30 +162,59 @@ impl ParameterAttributes {
 
     /// Whether these attributes shape the argument, which then has to be one of its own.
     pub fn shape(&self) -> bool {
-        !self.field.is_empty() || self.default.is_some()
+        !self.field.is_empty() || self.default.is_some() || self.header.is_some()
     }
 
-    fn kami(&mut self, attribute: &Attribute) -> syn::Result<()> {
+    fn kami(&mut self, attribute: &Attribute, kind: Kind) -> syn::Result<()> {
+        let keys = kind.parameter_keys();
         let Meta::List(list) = &attribute.meta else {
-            return Err(syn::Error::new_spanned(attribute, "write `#[kami(default = VALUE)]`"));
+            let example = keys[0];
+            let message = format!("write `#[kami({example} = {})]`", Self::example(example).0);
+            return Err(syn::Error::new_spanned(attribute, message));
         };
-        for entry in entries(list.tokens.clone())? {
-            if entry.key != "default" {
-                return Err(entry.unknown(&["default"]));
+        each_entry(list.tokens.clone(), |key, entry| {
+            if !keys.contains(&key) {
+                return Err(entry.unknown(keys));
             }
-            if self.default.is_some() {
-                return Err(syn::Error::new(entry.key.span(), "`default` is given twice"));
+            match key {
+                "default" => set_once(&mut self.default, entry, entry.value()?),
+                "complete" => set_once(&mut self.complete, entry, entry.value()?),
+                "header" => set_once(&mut self.header, entry, header(entry)?),
+                "name" => set_once(&mut self.name, entry, entry.string("the argument's name")?),
+                _ => set_once(&mut self.title, entry, entry.string("a name for people")?),
             }
-            let value = entry.value.clone().ok_or_else(|| {
-                syn::Error::new(
-                    entry.key.span(),
-                    "`default` needs a value, as in `#[kami(default = 10)]`",
-                )
-            })?;
-            self.default = Some(value);
-        }
-        Ok(())
+        })
     }
+
+    /// What may stand behind a key that takes any expression.
+    fn example(key: &str) -> (&'static str, &'static str) {
+        match key {
+            "complete" => ("FUNCTION", "cities"),
+            _ => ("VALUE", "10"),
+        }
+    }
+}
+
+fn set_once<T>(place: &mut Option<T>, entry: &Entry, value: T) -> syn::Result<()> {
+    if place.replace(value).is_some() {
+        let message = format!("`{}` is given twice", entry.key);
+        return Err(syn::Error::new(entry.key.span(), message));
+    }
+    Ok(())
+}
+
+/// The name of an HTTP header, or of a part of one: a token of RFC 9110.
+fn header(entry: &Entry) -> syn::Result<LitStr> {
+    let name = entry.string("the name of an HTTP header")?;
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let message = match name.value() {
+        value if value.is_empty() => "a header's name can't be empty".to_owned(),
+        value => match value.chars().find(|&c| !is_token(c)) {
+            Some(c) => format!("a header's name can't have {c:?} in it: write one like `Region`"),
+            None => return Ok(name),
+        },
+    };
+    Err(syn::Error::new(name.span(), message))
 }
 
 /// Whether the attributes that the macros of this crate consume include this one.
@@ -169,8 +234,8 @@ fn mentions(attribute: &Attribute, key: &str) -> bool {
 }
 
 /// `key`, or `key = value`.
-struct Entry {
-    key: Ident,
+pub struct Entry {
+    pub key: Ident,
     value: Option<Expr>,
 }
 
@@ -186,11 +251,44 @@ impl Parse for Entry {
 }
 
 impl Entry {
-    fn string(&self, what: &str) -> syn::Result<LitStr> {
+    /// The value, which may be any expression.
+    fn value(&self) -> syn::Result<Expr> {
+        self.value.clone().ok_or_else(|| {
+            let key = &self.key;
+            let example = ParameterAttributes::example(&key.to_string()).1;
+            let message = format!("`{key}` needs a value, as in `#[kami({key} = {example})]`");
+            syn::Error::new(key.span(), message)
+        })
+    }
+
+    /// The value, which has to be a string.
+    pub fn string(&self, what: &str) -> syn::Result<LitStr> {
         match &self.value {
             Some(Expr::Lit(ExprLit { lit: Lit::Str(string), .. })) => Ok(string.clone()),
             _ => Err(self.wrong(&format!("`{0}` is {what}: write `{0} = \"...\"`", self.key))),
         }
+    }
+
+    /// The value, which has to be a number.
+    pub fn number(&self, what: &str, example: &str) -> syn::Result<Lit> {
+        match &self.value {
+            Some(Expr::Lit(ExprLit { lit: lit @ (Lit::Int(_) | Lit::Float(_)), .. })) => {
+                Ok(lit.clone())
+            }
+            _ => Err(self.wrong(&format!("`{0}` is {what}: write `{0} = {example}`", self.key))),
+        }
+    }
+
+    fn task(&self) -> syn::Result<LitStr> {
+        let mode = match &self.value {
+            None => return Ok(LitStr::new(TASKS[0], self.key.span())),
+            Some(_) => self.string("when a call becomes a task")?,
+        };
+        if TASKS.contains(&mode.value().as_str()) {
+            return Ok(mode);
+        }
+        let known = TASKS.map(|known| format!("\"{known}\"")).join(", ");
+        Err(self.wrong(&format!("a call becomes a task in one of these ways: {known}")))
     }
 
     fn hint(&self) -> syn::Result<Hint> {
@@ -207,14 +305,16 @@ impl Entry {
         }
     }
 
-    fn wrong(&self, message: &str) -> syn::Error {
+    /// An error at the value.
+    pub fn wrong(&self, message: &str) -> syn::Error {
         match &self.value {
             Some(value) => syn::Error::new_spanned(value.to_token_stream(), message),
             None => syn::Error::new(self.key.span(), message),
         }
     }
 
-    fn unknown(&self, known: &[&str]) -> syn::Error {
+    /// The error for a key that nobody knows.
+    pub fn unknown(&self, known: &[&str]) -> syn::Error {
         let key = self.key.to_string();
         let help = match nearest(&key, known) {
             Some(word) => format!("did you mean `{word}`?"),

@@ -3,18 +3,21 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, ExprLit, Lit, LitStr, Meta, PathArguments, Type};
+use syn::{Expr, ExprLit, Lit, PathArguments, Type};
 
 use crate::ast::Function;
 use crate::attr::{Hint, path_string};
+use crate::docs::description;
 use crate::fallback;
+use crate::prompt::argument_name;
 use crate::valid::{Parameter, Tool};
 
-/// The function, the marker of its name, and its entry in the registry.
+/// The function, the marker of its name, and the tool's entry in the registry.
 pub fn expand(function: &Function, tool: &Tool) -> TokenStream {
     let private = private(tool);
     let item = fallback::function(function);
-    let marker = name_marker(tool);
+    let marker =
+        marker(&format!("kami_tool_named_{}", tool.name.replace('-', "_dash_")), tool.name_span);
     let nudge = missing_docs_nudge(function, tool);
     let takes = takes(tool);
     let returns = returns(tool);
@@ -27,6 +30,7 @@ pub fn expand(function: &Function, tool: &Tool) -> TokenStream {
     let destructive = hint(tool.attributes.destructive);
     let idempotent = hint(tool.attributes.idempotent);
     let open_world = hint(tool.attributes.open_world);
+    let task = option(tool.attributes.task.as_ref());
 
     quote! {
         #item
@@ -47,6 +51,7 @@ pub fn expand(function: &Function, tool: &Tool) -> TokenStream {
                         idempotent: #idempotent,
                         open_world: #open_world,
                     },
+                    task: #task,
                     input_schema: || __kami_takes().input_schema(),
                     output_schema: || #private::Return::output_schema(&__kami_returns()),
                     call: __kami_call,
@@ -61,18 +66,17 @@ fn private(tool: &Tool) -> TokenStream {
     quote!(#kami::__private)
 }
 
-/// An item that two tools of one name can't both have.
+/// An item that no two functions can have both, as they can't both be found.
 ///
 /// In one module the second is a redefinition. Across modules the symbol is
 /// defined twice, which rustc reports when it generates code. Both point at the name.
-fn name_marker(tool: &Tool) -> TokenStream {
-    let marker = format!("kami_tool_named_{}", tool.name.replace('-', "_dash_"));
-    let span = tool.name_span.resolved_at(Span::call_site());
-    let ident = Ident::new(&marker, span);
+pub fn marker(symbol: &str, span: Span) -> TokenStream {
+    let span = span.resolved_at(Span::call_site());
+    let ident = Ident::new(symbol, span);
     quote_spanned! {span=>
         #[doc(hidden)]
         #[allow(non_upper_case_globals)]
-        #[unsafe(export_name = #marker)]
+        #[unsafe(export_name = #symbol)]
         static #ident: u8 = 0;
     }
 }
@@ -116,6 +120,10 @@ fn takes(tool: &Tool) -> TokenStream {
             quote!(#[doc = #description])
         });
         let passed_on = &attributes.field;
+        let header = attributes
+            .header
+            .as_ref()
+            .map(|header| quote!(#[schemars(extend("x-mcp-header" = #header))]));
         let default = attributes.default.as_ref().map(|_| {
             let function = default_function(index).to_string();
             quote!(#[serde(default = #function)])
@@ -124,13 +132,18 @@ fn takes(tool: &Tool) -> TokenStream {
             true => ty.to_token_stream(),
             false => type_parameter(index).to_token_stream(),
         };
-        quote!(#docs #(#passed_on)* #default #name: #ty)
+        quote!(#docs #(#passed_on)* #header #default #name: #ty)
     });
     let defaults = tool
         .parameters
         .iter()
         .enumerate()
         .filter_map(|(index, parameter)| default_value(index, parameter));
+
+    let headers = tool.parameters.iter().filter(|parameter| parameter.attributes.header.is_some());
+    let headers = headers.map(|Parameter { ty, .. }| {
+        quote_spanned!(ty.span()=> const _: () = #private::fits_header::<#ty>();)
+    });
 
     let plain = || {
         let parameters = tool.parameters.iter().enumerate();
@@ -169,6 +182,7 @@ fn takes(tool: &Tool) -> TokenStream {
         struct __KamiArguments<#(#generics),*> { #(#fields),* }
         #wrapper
         #(#defaults)*
+        #(#headers)*
 
         fn __kami_takes() -> #private::Takes<#concrete> {
             fn fit<#(#generics: #private::ToolArgument),*>() -> #private::Takes<#generic> {
@@ -179,8 +193,8 @@ fn takes(tool: &Tool) -> TokenStream {
     }
 }
 
-/// The function that serde calls for an argument that was left out.
-fn default_value(index: usize, parameter: &Parameter) -> Option<TokenStream> {
+/// The function that gives the value of an argument that was left out.
+pub fn default_value(index: usize, parameter: &Parameter) -> Option<TokenStream> {
     let value = parameter.attributes.default.as_ref()?;
     let function = default_function(index);
     let ty = &parameter.ty;
@@ -192,7 +206,20 @@ fn default_value(index: usize, parameter: &Parameter) -> Option<TokenStream> {
     Some(quote!(fn #function() -> #ty { #value }))
 }
 
-fn default_function(index: usize) -> Ident {
+/// What suggests values for arguments, as elements of a list.
+pub fn completers(parameters: &[Parameter], private: &TokenStream) -> TokenStream {
+    let completers = parameters.iter().filter_map(|parameter| {
+        let complete = parameter.attributes.complete.as_ref()?;
+        let (name, _) = argument_name(parameter);
+        let run = quote_spanned!(complete.span()=> #private::complete(#complete, __kami_typed, __kami_settled));
+        Some(quote! {
+            #private::Completer { argument: #name, complete: |__kami_typed, __kami_settled| #run }
+        })
+    });
+    quote!(#(#completers),*)
+}
+
+pub fn default_function(index: usize) -> Ident {
     format_ident!("__kami_default_{index}")
 }
 
@@ -243,13 +270,11 @@ fn call(function: &Function, tool: &Tool) -> TokenStream {
     };
     quote! {
         #[allow(deprecated, clippy::unit_arg)]
-        fn __kami_call(call: &#private::Call<'_>) -> #private::Outcome {
-            match __kami_takes().read(call) {
-                ::core::result::Result::Ok(#pattern) => {
-                    #private::Return::outcome(&__kami_returns(), #target(#(#locals),*))
-                }
-                ::core::result::Result::Err(error) => #private::Outcome::Error(error),
-            }
+        fn __kami_call(
+            __kami_entry: &#private::Call<'_>,
+        ) -> ::core::result::Result<#private::Reply, #private::Error> {
+            let #pattern = __kami_takes().read(__kami_entry)?;
+            #private::Return::outcome(&__kami_returns(), #target(#(#locals),*))
         }
     }
 }
@@ -266,75 +291,9 @@ fn hint(hint: Option<Hint>) -> TokenStream {
     option(hint.map(|hint| hint.value).as_ref())
 }
 
-fn option(value: Option<&impl ToTokens>) -> TokenStream {
+pub fn option(value: Option<&impl ToTokens>) -> TokenStream {
     match value {
         Some(value) => quote!(::core::option::Option::Some(#value)),
         None => quote!(::core::option::Option::None),
     }
-}
-
-/// The text of doc comments, as one expression: a `#[doc]` may also be a macro call.
-fn description(docs: &[Attribute]) -> TokenStream {
-    let mut parts: Vec<TokenStream> = Vec::new();
-    let mut lines: Vec<String> = Vec::new();
-    for attribute in docs {
-        let Meta::NameValue(doc) = &attribute.meta else {
-            continue;
-        };
-        match &doc.value {
-            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
-                lines.extend(comment_lines(&text.value()))
-            }
-            computed => {
-                parts.push(dedent(&lines).to_token_stream());
-                parts.push(quote!("\n", #computed, "\n"));
-                lines.clear();
-            }
-        }
-    }
-    let text = dedent(&lines);
-    if parts.is_empty() {
-        return text.to_token_stream();
-    }
-    quote!(::core::concat!(#(#parts,)* #text))
-}
-
-/// The lines of one comment; a block comment loses the stars down its left side.
-fn comment_lines(comment: &str) -> Vec<String> {
-    // Unlike `lines`, this makes one line of an empty comment: it parts two paragraphs.
-    let mut lines: Vec<&str> = comment.split('\n').collect();
-    if let [first, rest @ ..] = lines.as_mut_slice() {
-        let written = rest.iter().filter(|line| !line.trim().is_empty());
-        if written.clone().all(|line| line.trim_start().starts_with('*')) {
-            for line in rest.iter_mut() {
-                *line = line.trim_start().trim_start_matches('*');
-            }
-        } else {
-            let margin = written.map(|line| margin(line)).min().unwrap_or(0);
-            for line in rest.iter_mut() {
-                *line = line.get(margin..).unwrap_or(line.trim_start());
-            }
-            *first = first.trim_start();
-        }
-    }
-    lines.into_iter().map(str::to_owned).collect()
-}
-
-/// The lines as one text, without the indentation that they share.
-fn dedent(lines: &[String]) -> LitStr {
-    let shared = lines
-        .iter()
-        .filter(|line| !line.trim().is_empty())
-        .map(|line| margin(line))
-        .min()
-        .unwrap_or(0);
-    let text: Vec<&str> = lines
-        .iter()
-        .map(|line| line.get(shared..).unwrap_or(line.trim_start()).trim_end())
-        .collect();
-    LitStr::new(text.join("\n").trim(), Span::call_site())
-}
-
-fn margin(line: &str) -> usize {
-    line.len() - line.trim_start().len()
 }

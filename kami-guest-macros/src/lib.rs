@@ -8,20 +8,32 @@
 //! 4. `fallback` writes the bare function when there were mistakes, so that the rest
 //!    of the crate still finds it and one mistake gives one error.
 //!
+//! [`macro@kami_resource`] and [`macro@kami_prompt`] take the same way. What is different about them stands
+//! in `resource` (with `template`) and in `prompt`, each from its keys to its code.
+//!
 //! [`macro@kami_type`] is small enough to live in one module.
 
 #![deny(missing_docs)]
 
+mod kind;
+
 mod ast;
 mod attr;
+mod docs;
 mod expand;
 mod fallback;
 mod suggest;
-mod tool_type;
 mod valid;
+
+mod prompt;
+mod resource;
+mod template;
+mod tool_type;
 
 use proc_macro::TokenStream;
 use syn::parse_macro_input;
+
+use kind::Kind;
 
 /// Makes a function a tool that an AI agent may call.
 ///
@@ -47,6 +59,9 @@ use syn::parse_macro_input;
 /// | `destructive` | what the tool changes may be lost |
 /// | `idempotent` | calling it twice with the same arguments changes no more than calling it once |
 /// | `open_world` | the tool deals with things outside its own control, such as the web |
+/// | `task` | the call may go on as a task, for clients that know tasks: they ask later what came of it |
+/// | `task = "required"` | the same, and clients that know no tasks are refused |
+/// | `task = "after-input"` | the same as `task`, from when the tool's first questions are answered |
 /// | `crate = "path"` | where `kami_guest` is, if it was renamed |
 ///
 /// The four hints are booleans; `read_only` is short for `read_only = true`.
@@ -55,19 +70,113 @@ use syn::parse_macro_input;
 ///
 /// `#[serde(...)]` and `#[schemars(...)]` work as on a struct's field.
 /// `#[kami(default = EXPR)]` makes the argument optional and shows the default in the schema.
+/// `#[kami(header = "Region")]` has clients that speak HTTP repeat the argument in a header of the request
+/// (`Mcp-Param-Region`), for whoever routes or limits requests; it has to be text, an integer or a boolean.
 ///
 /// A tool without a doc comment compiles with a warning, silenced by
 /// `#[allow(deprecated)]` on the function.
 #[proc_macro_attribute]
 pub fn kami_tool(attributes: TokenStream, item: TokenStream) -> TokenStream {
-    let function = match ast::Function::from_item(item.into()) {
+    let attributes = attr::ToolAttributes::parse(attributes.into());
+    run(item, Kind::Tool, |function| {
+        let tool = valid::validate(function, attributes?)?;
+        Ok(tool.map(|tool| expand::expand(function, &tool)))
+    })
+}
+
+/// Makes a function a resource, or a template of many, that clients may read.
+///
+/// The function stays as it is and can be called and tested like any other. It gives `String` or
+/// `&'static str` (text), `Vec<u8>` (bytes), a `Resource` or a `Vec` of them, or a `Result` of those. Its
+/// doc comment describes the resource.
+///
+/// # URI templates
+///
+/// A URI with variables stands for all URIs that fit, and each variable is a parameter of the same name:
+/// a `String`, or whatever else is read by `FromStr`. `{name}` is one segment of a path, `{+name}` any
+/// text. Where several fit a URI, one without variables wins, and then the one with the most text.
+///
+/// What a variable holds comes from the client. It is percent-decoded, so that even one segment may
+/// hold `/` or `..`: don't make a path of it unchecked.
+///
+/// # Keys
+///
+/// | key | meaning |
+/// |---|---|
+/// | `uri = "..."` | the URI or the URI template |
+/// | `name = "..."` | what to call it; the function's name if left out |
+/// | `title = "..."` | a name for people |
+/// | `mime_type = "..."` | the media type, where what is returned has none of its own |
+/// | `size = 1024` | size in bytes, not for a template |
+/// | `audience = "user"` | for whom it is meant, `"user"` or `"assistant"` |
+/// | `priority = 0.5` | how much it matters, from 0 to 1 |
+/// | `last_modified = "..."` | when it last changed, as an ISO 8601 time |
+/// | `crate = "path"` | where `kami_guest` is, if it was renamed |
+///
+/// # On parameters
+///
+/// `#[kami(complete = FUNCTION)]` suggests values, as on the parameters of a [`macro@kami_prompt`].
+#[proc_macro_attribute]
+pub fn kami_resource(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    let attributes = resource::ResourceAttributes::parse(attributes.into());
+    run(item, Kind::Resource, |function| {
+        let resource = resource::validate(function, attributes?)?;
+        Ok(resource.map(|resource| resource::expand(function, &resource)))
+    })
+}
+
+/// Makes a function a prompt: the beginning of a conversation that a person may pick.
+///
+/// The function stays as it is and can be called and tested like any other. It gives `String` or
+/// `&'static str` (one message of the person), `Content`, `Message`, `Vec<Message>`, `Prompt`, or a `Result` of
+/// those. Its doc comment describes the prompt.
+///
+/// A person fills in the arguments as texts: a parameter is a `String`, or whatever else is read by
+/// `FromStr`. `Option<T>` may be left out. Doc comments on parameters describe them.
+///
+/// # Keys
+///
+/// | key | meaning |
+/// |---|---|
+/// | `name = "..."` | the prompt's name: 1 to 64 of `A-Z a-z 0-9 _ -` |
+/// | `title = "..."` | a name for people |
+/// | `crate = "path"` | where `kami_guest` is, if it was renamed |
+///
+/// # On parameters
+///
+/// | key of `#[kami(...)]` | meaning |
+/// |---|---|
+/// | `default = VALUE` | what it is if left out |
+/// | `name = "..."` | what the argument is called |
+/// | `title = "..."` | a name for people |
+/// | `complete = ["...", ...]` | suggests those of a list that begin with what is typed |
+/// | `complete = FUNCTION` | suggests what a function gives, `fn(&str) -> Vec<String>` |
+///
+/// Such a function may have a second parameter of type `&BTreeMap<String, String>`, with the
+/// arguments that are settled already, and may return a `Result`. The first 100 suggestions are shown.
+#[proc_macro_attribute]
+pub fn kami_prompt(attributes: TokenStream, item: TokenStream) -> TokenStream {
+    let attributes = prompt::PromptAttributes::parse(attributes.into());
+    run(item, Kind::Prompt, |function| {
+        let prompt = prompt::validate(function, attributes?)?;
+        Ok(prompt.map(|prompt| prompt::expand(function, &prompt)))
+    })
+}
+
+/// Takes an item the way that all functions take.
+///
+/// `expand` gives nothing where rustc is about to report a mistake of its own.
+fn run(
+    item: TokenStream,
+    kind: Kind,
+    expand: impl FnOnce(&ast::Function) -> syn::Result<Option<proc_macro2::TokenStream>>,
+) -> TokenStream {
+    let function = match ast::Function::from_item(item.into(), kind) {
         Ok(function) => function,
         Err(not_a_function) => return not_a_function.into(),
     };
-    let tool = attr::ToolAttributes::parse(attributes.into())
-        .and_then(|attributes| valid::validate(&function, attributes));
-    match tool {
-        Ok(Some(tool)) => expand::expand(&function, &tool).into(),
+    match expand(&function) {
+        Ok(Some(expanded)) => expanded.into(),
         Ok(None) => fallback::function(&function).into(),
         Err(mistakes) => fallback::with_errors(&function, &mistakes).into(),
     }

@@ -4,9 +4,10 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::Error;
 use crate::schema::input_schema;
 use crate::shape::is_struct;
-use crate::tool::{Call, Error, ErrorKind};
+use crate::tool::Call;
 
 /// A type that can be an argument of a tool.
 #[diagnostic::on_unimplemented(
@@ -19,6 +20,25 @@ pub trait ToolArgument: DeserializeOwned + JsonSchema {}
 
 #[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + JsonSchema> ToolArgument for T {}
+
+/// A type that can be repeated in an HTTP header: text, an integer or a boolean, or one that may be left out.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be repeated in a header",
+    label = "is neither text, nor an integer, nor a boolean",
+    note = "`#[kami(header = ...)]` goes on `String`, `bool`, integers, and an `Option` of those"
+)]
+pub trait HeaderArgument {}
+
+macro_rules! header_arguments {
+    ($($ty:ty)*) => { $(impl HeaderArgument for $ty {})* };
+}
+
+header_arguments! { String char bool i8 i16 i32 i64 isize u8 u16 u32 u64 usize }
+
+impl<T: HeaderArgument> HeaderArgument for Option<T> {}
+
+/// Compiles if the type can be repeated in a header.
+pub const fn fits_header<T: HeaderArgument>() {}
 
 /// How the arguments of a call are read, and which schema they have.
 pub struct Takes<T> {
@@ -65,18 +85,15 @@ impl<T> Takes<T> {
 }
 
 /// "`limits[0].max`: invalid type: string "many", expected u32".
-fn explain(json: &str, error: &serde_json::Error) -> Error {
+pub fn explain(json: &str, error: &serde_json::Error) -> Error {
     let position = format!(" at line {} column {}", error.line(), error.column());
     let message = error.to_string();
     let message = message.strip_suffix(&position).unwrap_or(&message);
     let path = path_at(json, offset(json, error.line(), error.column()));
-    Error::new(
-        ErrorKind::InvalidArguments,
-        match path.as_str() {
-            "" => message.to_owned(),
-            path => format!("`{path}`: {message}"),
-        },
-    )
+    Error::invalid_arguments(match path.as_str() {
+        "" => message.to_owned(),
+        path => format!("`{path}`: {message}"),
+    })
 }
 
 /// How many bytes come before a position, where `column` counts bytes from 1.

@@ -1,7 +1,8 @@
 //! The content of a result: text, images, audio, resources and links to them.
 //!
 //! A tool that returns [`Content`] or `Vec<Content>` shows it to the model, or
-//! to the person at the other end, as it is.
+//! to the person at the other end, as it is. A resource holds [`Resource`]s, and a
+//! prompt is made of [`Message`]s.
 
 /// One piece of a tool's result.
 ///
@@ -110,6 +111,27 @@ pub enum Role {
     Assistant,
 }
 
+/// One message of a conversation: a part of a prompt, or of what a model is asked to continue.
+///
+/// ```
+/// use kami_guest::content::{Content, Message};
+///
+/// let conversation = [
+///     Message::user("What is on this picture?"),
+///     Message::user(Content::image([0x89, b'P', b'N', b'G'], "image/png")),
+///     Message::assistant("A whale."),
+/// ];
+/// # assert_eq!(conversation[2].content.as_text(), Some("A whale."));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Message {
+    /// Who says it.
+    pub role: Role,
+    /// What is said.
+    pub content: Content,
+}
+
 impl Content {
     /// Text, for the model to read.
     pub fn text(text: impl Into<String>) -> Self {
@@ -216,6 +238,18 @@ impl ResourceLink {
     pub fn size(mut self, bytes: u64) -> Self {
         self.size = Some(bytes);
         self
+    }
+}
+
+impl Message {
+    /// Something that the person says.
+    pub fn user(content: impl Into<Content>) -> Self {
+        Self { role: Role::User, content: content.into() }
+    }
+
+    /// Something that the model says.
+    pub fn assistant(content: impl Into<Content>) -> Self {
+        Self { role: Role::Assistant, content: content.into() }
     }
 }
 

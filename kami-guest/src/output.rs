@@ -4,17 +4,17 @@
 //! the generated code: an inherent method of [`Probe`] for exactly that type wins
 //! over the method of a trait that every `Probe` has.
 
-use std::fmt::Display;
 use std::marker::PhantomData;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Content;
+use crate::error::ToolError;
 use crate::schema::{output_schema, wrapped_output_schema};
 use crate::shape::is_object;
-use crate::tool::{Error, ErrorKind, Outcome, Reply};
+use crate::tool::Reply;
+use crate::{Content, Error};
 
 /// A structured result, with content of its own instead of the JSON text that stands in for it.
 ///
@@ -73,24 +73,13 @@ pub trait ToolOutput: Serialize + JsonSchema {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + JsonSchema> ToolOutput for T {}
 
-/// A type whose text tells the model what went wrong.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` can't be the error of a tool",
-    label = "has no text for the model to read",
-    note = "implement `Display` for it, or return `Result<_, String>`"
-)]
-pub trait ToolError: Display {}
-
-#[diagnostic::do_not_recommend]
-impl<E: Display> ToolError for E {}
-
-/// How what a function returned becomes an outcome, and which schema it has.
+/// How what a function returned becomes the outcome of a call, and which schema it has.
 ///
 /// Implemented once, for every `Returns`; it hides the type of success, which
 /// the generated code can't name.
 pub trait Return<R> {
     /// The outcome of a call that returned this.
-    fn outcome(&self, returned: R) -> Outcome;
+    fn outcome(&self, returned: R) -> Result<Reply, Error>;
     /// The schema of the structured content, if there is any.
     fn output_schema(&self) -> Option<Value>;
 }
@@ -102,11 +91,8 @@ pub struct Returns<R, T> {
 }
 
 impl<R, T> Return<R> for Returns<R, T> {
-    fn outcome(&self, returned: R) -> Outcome {
-        match (self.split)(returned).and_then(self.success.reply) {
-            Ok(reply) => Outcome::Complete(reply),
-            Err(error) => Outcome::Error(error),
-        }
+    fn outcome(&self, returned: R) -> Result<Reply, Error> {
+        (self.split)(returned).and_then(self.success.reply)
     }
 
     fn output_schema(&self) -> Option<Value> {
@@ -148,13 +134,7 @@ impl<T, E> Probe<Result<T, E>> {
     where
         E: ToolError,
     {
-        Returns {
-            // The alternate form is the one in which `anyhow` shows the causes as well.
-            split: |returned| {
-                returned.map_err(|error| Error::new(ErrorKind::Failed, format_args!("{error:#}")))
-            },
-            success,
-        }
+        Returns { split: |returned| returned.map_err(ToolError::into_error), success }
     }
 }
 
@@ -266,7 +246,7 @@ impl Reply {
 /// The value as structured content, and as text.
 fn structured(value: &impl Serialize, is_object: bool) -> Result<Reply, Error> {
     let text = serde_json::to_string(value).map_err(|error| {
-        Error::new(ErrorKind::Failed, format_args!("the result can't be written as JSON: {error}"))
+        Error::new(format_args!("the result can't be written as JSON: {error}"))
     })?;
     let structured = if is_object { text.clone() } else { format!("{{\"result\":{text}}}") };
     Ok(Reply { content: vec![Content::text(text)], structured: Some(structured) })

@@ -1,6 +1,6 @@
 //! JSON Schema 2020-12 from types, without what costs a model tokens and tells it nothing.
 //!
-//! Schemas are built only when a component describes itself, never on a call.
+//! Schemas are built only when a component describes itself, or asks a person to fill in a form.
 
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::transform::{RecursiveTransform, Transform};
@@ -117,6 +117,14 @@ fn tidy(schema: &mut Schema) {
         .is_some_and(|format| !STANDARD_FORMATS.contains(&format));
     if unknown_format {
         schema.remove("format");
+    }
+    // Clients repeat in headers only what has a single type, and leave out what is absent.
+    if schema.contains_key("x-mcp-header")
+        && let Some(Value::Array(types)) = schema.get_mut("type")
+        && let Some(ty) = types.iter().position(|ty| ty != "null")
+    {
+        let ty = types.swap_remove(ty);
+        schema.insert("type".into(), ty);
     }
     // An absent optional value is `null` anyway.
     if schema.get("default").is_some_and(Value::is_null) {

@@ -1,10 +1,9 @@
 //! A tool as the registry holds it, and what goes into and comes out of one call.
 
-use std::fmt::{self, Display};
-
 use serde_json::{Map, Value, json};
 
-use crate::Content;
+use crate::describe::sorted;
+use crate::{Content, Error};
 
 /// One registered tool: what the model is told about it, and the function behind it.
 pub struct Tool {
@@ -16,12 +15,14 @@ pub struct Tool {
     pub description: &'static str,
     /// What the author claims about it.
     pub hints: Hints,
+    /// When a call may go on as a task: `optional`, `required` or `after-input`.
+    pub task: Option<&'static str>,
     /// Builds the schema of the argument object.
     pub input_schema: fn() -> Value,
     /// Builds the schema of the structured result, if it has one.
     pub output_schema: fn() -> Option<Value>,
     /// Runs it.
-    pub call: fn(&Call<'_>) -> Outcome,
+    pub call: fn(&Call<'_>) -> Result<Reply, Error>,
 }
 
 inventory::collect!(Tool);
@@ -44,14 +45,6 @@ pub struct Call<'a> {
     pub(crate) arguments: &'a str,
 }
 
-/// How an entry into a tool ended.
-pub enum Outcome {
-    /// It succeeded.
-    Complete(Reply),
-    /// It failed.
-    Error(Error),
-}
-
 /// What a tool that succeeded has to say.
 pub struct Reply {
     /// What the model, or a person, is shown.
@@ -60,56 +53,17 @@ pub struct Reply {
     pub structured: Option<String>,
 }
 
-/// Why a call failed, for the model to read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Error {
-    /// What kind of failure it was.
-    pub kind: ErrorKind,
-    /// What the model reads.
-    pub message: String,
-}
-
-/// What kind of failure it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorKind {
-    /// There is no such tool.
-    NotFound,
-    /// The arguments don't fit the tool's schema.
-    InvalidArguments,
-    /// The tool ran and failed.
-    Failed,
-}
-
-impl Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl Error {
-    pub(crate) fn new(kind: ErrorKind, message: impl Display) -> Self {
-        Self { kind, message: message.to_string() }
-    }
-}
-
 /// All tools as `{"tools": [...]}`, each in the shape that the Model Context Protocol gives it.
 pub fn describe() -> Value {
-    let mut tools: Vec<&Tool> = inventory::iter::<Tool>.into_iter().collect();
-    tools.sort_by_key(|tool| tool.name);
-    json!({ "tools": tools.into_iter().map(Tool::describe).collect::<Vec<_>>() })
+    let tools = inventory::iter::<Tool>.into_iter();
+    json!({ "tools": sorted(tools.map(|tool| (tool.name, tool.describe()))) })
 }
 
 /// Runs the tool of that name on a JSON object.
-pub fn call(name: &str, arguments: &str) -> Outcome {
+pub fn call(name: &str, arguments: &str) -> Result<Reply, Error> {
     match inventory::iter::<Tool>.into_iter().find(|tool| tool.name == name) {
-        Some(tool) => (tool.call)(&Call { arguments }),
-        None => Outcome::Error(Error::new(
-            ErrorKind::NotFound,
-            format_args!("there is no tool `{name}`"),
-        )),
+        Some(tool) => (tool.call)(&Call { arguments }).map_err(Error::of_something_found),
+        None => Err(Error::not_found(format_args!("there is no tool `{name}`"))),
     }
 }
 
@@ -128,6 +82,9 @@ impl Tool {
         let annotations = self.hints.annotations();
         if !annotations.is_empty() {
             tool.insert("annotations".into(), annotations.into());
+        }
+        if let Some(task) = self.task {
+            tool.insert("task".into(), task.into());
         }
         tool.into()
     }

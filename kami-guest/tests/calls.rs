@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use kami_guest::ErrorKind;
 use kami_guest::prelude::*;
 use kami_guest::serde_json::{Value, json};
-use kami_guest::testing::{ErrorKind, Reply, call, describe_tool};
+use kami_guest::testing::{Reply, call, describe_tool};
 
 #[kami_type]
 struct Size {
@@ -174,8 +175,8 @@ fn arguments_are_read_with_their_defaults() {
 fn wrong_arguments_are_told_where_and_what() {
     let check = |arguments: Value, expected: &str| {
         let error = call("measure", arguments.clone()).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::InvalidArguments, "{arguments}");
-        assert_eq!(error.message, expected, "{arguments}");
+        assert_eq!(error.kind(), ErrorKind::InvalidArguments, "{arguments}");
+        assert_eq!(error.message(), expected, "{arguments}");
     };
     let image = json!({"name": "a", "sizes": []});
     check(json!({}), "missing field `image`");
@@ -222,8 +223,8 @@ fn wrong_arguments_are_told_where_and_what() {
 #[test]
 fn an_unknown_tool_is_not_found() {
     let error = call("nonesuch", json!({})).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::NotFound);
-    assert_eq!(error.message, "there is no tool `nonesuch`");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.message(), "there is no tool `nonesuch`");
 }
 
 #[test]
@@ -293,12 +294,12 @@ fn content_takes_the_place_of_the_json_text() {
 #[test]
 fn an_error_is_the_text_with_its_causes() {
     let error = call("fails", json!({})).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Failed);
-    assert_eq!(error.message, "the scale is broken: a spring is loose");
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    assert_eq!(error.message(), "the scale is broken: a spring is loose");
 }
 
 #[test]
 fn what_is_not_json_is_an_error() {
     let error = call("unwritable", json!({})).unwrap_err();
-    assert_eq!(error.message, "the result can't be written as JSON: key must be a string");
+    assert_eq!(error.message(), "the result can't be written as JSON: key must be a string");
 }

@@ -194,6 +194,24 @@ fn tree(root: Node, deep: bool) -> Node {
     root
 }
 
+/// Takes what clients repeat in headers.
+#[kami_tool]
+fn routed(
+    /// where to run
+    #[kami(header = "Region")]
+    region: String,
+    #[kami(header = "Retries", default = 3)] retries: u8,
+    #[kami(header = "Dry-Run")] dry_run: Option<bool>,
+) {
+    let _ = (region, retries, dry_run);
+}
+
+/// Takes one.
+#[kami_tool]
+fn routed_by_one(#[kami(header = "Tenant")] tenant: String) {
+    let _ = tenant;
+}
+
 fn input(tool: &str) -> Value {
     describe_tool(tool)["inputSchema"].clone()
 }
@@ -219,6 +237,25 @@ fn a_lone_struct_is_the_argument_object() {
 #[test]
 fn a_flattened_parameter_lifts_strictness() {
     assert_ne!(input("open")["additionalProperties"], json!(false));
+}
+
+#[test]
+fn a_header_is_named_beside_a_single_type() {
+    let properties = json!({
+        "region": {"type": "string", "description": "where to run", "x-mcp-header": "Region"},
+        "retries": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 255,
+            "default": 3,
+            "x-mcp-header": "Retries",
+        },
+        "dry_run": {"type": "boolean", "x-mcp-header": "Dry-Run"},
+    });
+    assert_eq!(input("routed")["properties"], properties);
+    assert_eq!(input("routed")["required"], json!(["region"]));
+    let tenant = json!({"type": "string", "x-mcp-header": "Tenant"});
+    assert_eq!(input("routed_by_one")["properties"]["tenant"], tenant);
 }
 
 #[test]

@@ -19,7 +19,8 @@ const ARGUMENTS: &str = r#"{"url":"https://api.example.com/v1/things?page=2","ma
 
 fn call() -> AuditEvent {
     AuditEvent::Call(Box::new(CallRecord {
-        tool: "fetch".parse().unwrap(),
+        tool: "fetch".to_owned(),
+        method: "tools/call".into(),
         package: "dev.example.fetch".parse().unwrap(),
         version: "1.2.3".parse().unwrap(),
         digest: Digest::of(b"artifact"),

@@ -47,7 +47,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;
         let package = &entry.package;
         let (about, digest) = (&package.manifest.package, package.digest);
-        witness.saw(&entry.wire_name, about, digest, &arguments);
+        witness.saw(entry.wire_name.as_str(), host::CALL, about, digest, arguments.text());
         let tool = match resolver.resolve(&entry).await {
             Ok(tool) => tool,
             Err(error) => {

@@ -190,7 +190,7 @@ impl Session<'_> {
             let name = self.tool.definition().name.as_str();
             // Stdout is for what is needed.
             outcome::explain(name, &self.tool, &report, self.shell);
-            if matches!(report.outcome, CallOutcome::Failed(_)) {
+            if !matches!(report.outcome, CallOutcome::Complete(_)) {
                 worst = Exit::Tool;
             }
         }
@@ -202,9 +202,9 @@ impl Session<'_> {
     async fn call(&mut self, arguments: JsonObject) -> anyhow::Result<Option<CallReport>> {
         let mut witness = Witness::new(Some(&self.log), Some(CLIENT.to_owned())).await?;
         let about = &self.artifact.manifest().package;
-        let (name, digest) = (&self.tool.definition().name, self.artifact.digest());
+        let (name, digest) = (self.tool.definition().name.as_str(), self.artifact.digest());
         let arguments = CallArguments::from(arguments);
-        witness.saw(name, about, digest, &arguments);
+        witness.saw(name, host::CALL, about, digest, arguments.text());
         let (tool, shell) = (Arc::clone(&self.tool), self.shell.clone());
         // Not on this thread, which must hear questions and Ctrl-C while the guest waits.
         let mut call =

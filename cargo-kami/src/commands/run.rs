@@ -79,7 +79,8 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     host::runtime()?.block_on(async {
         let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;
         let about = &signed.artifact().manifest().package;
-        witness.saw(&tool.definition().name, about, signed.artifact().digest(), &arguments);
+        let (name, digest) = (tool.definition().name.as_str(), signed.artifact().digest());
+        witness.saw(name, host::CALL, about, digest, arguments.text());
         let called = host::call(tool, arguments, witness, shell).await?;
         log.flush().await?;
         match called {

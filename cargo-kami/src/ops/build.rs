@@ -8,7 +8,7 @@ use kami_core::component::{Artifact, Component};
 use kami_core::engine::{Engine, EngineOptions};
 use kami_core::grants::Capabilities;
 use kami_core::manifest::source::ToolFile;
-use kami_core::manifest::{Manifest, Package, Provenance, ToolDefinition};
+use kami_core::manifest::{Manifest, Offers, Package, Provenance};
 
 use super::bill::Bill;
 use super::compile::{Remaps, compile};
@@ -133,8 +133,8 @@ impl Plan {
             return Ok(Built { name: self.name, path: self.path, artifact, fresh: true });
         }
         let component = Component::parse(bytes).with_context(|| self.not_ours())?;
-        let tools = describer.describe(&component, &self.name, shell)?;
-        let manifest = Manifest::new(self.package, tools, self.requests, self.provenance)
+        let offers = describer.describe(&component, &self.name, shell)?;
+        let manifest = Manifest::new(self.package, offers, self.requests, self.provenance)
             .with_context(|| format!("making the manifest of `{}`", self.name))?;
         let bill = self.bill.as_ref().map(|bill| bill.compressed.as_slice());
         let artifact = Artifact::parse(component.seal(&manifest, bill))
@@ -188,7 +188,7 @@ impl Describer {
         component: &Component,
         name: &str,
         shell: &Shell,
-    ) -> anyhow::Result<Vec<ToolDefinition>> {
+    ) -> anyhow::Result<Offers> {
         let _working = shell.working(format!("Describing {name}"));
         let (engine, runtime) = match &mut self.0 {
             Some(started) => started,

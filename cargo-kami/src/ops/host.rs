@@ -137,6 +137,9 @@ pub fn environment() -> std::collections::BTreeMap<String, String> {
         .collect()
 }
 
+/// The method of every call that a person makes, as the audit log has it.
+pub const CALL: &str = "tools/call";
+
 /// Calls a tool while showing its log lines, until it ends or the person interrupts, and has a
 /// witness record it.
 ///
@@ -149,7 +152,7 @@ pub async fn call(
     shell: &Shell,
 ) -> anyhow::Result<Result<CallReport, Exit>> {
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
-    witness.knows(tool);
+    witness.knows(tool.verified());
     let running = call::call(tool, arguments, witness.watch(Arc::new(Forward(sender))));
     tokio::pin!(running);
     let report = loop {

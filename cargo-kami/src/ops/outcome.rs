@@ -47,7 +47,7 @@ pub fn show(
     explain(name, tool, report, shell);
     Ok(match &report.outcome {
         CallOutcome::Complete(_) => Exit::Success,
-        CallOutcome::Failed(_) => Exit::Tool,
+        CallOutcome::InputRequired(_) | CallOutcome::Failed(_) => Exit::Tool,
     })
 }
 
@@ -71,8 +71,13 @@ pub fn explain(name: &str, tool: &VerifiedTool, report: &CallReport, shell: &She
             shell.help(printable(&hint));
         }
     }
-    if let CallOutcome::Failed(error) = &report.outcome {
-        show_failure(name, error, shell);
+    match &report.outcome {
+        CallOutcome::Complete(_) => {}
+        CallOutcome::InputRequired(input) => {
+            show_failure(name, &input.unanswered(), shell);
+            shell.help("a client that can be asked gets further: serve the tool to one");
+        }
+        CallOutcome::Failed(error) => show_failure(name, error, shell),
     }
     let stats = &report.stats;
     if stats.inside.is_zero() {

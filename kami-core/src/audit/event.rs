@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::line::ChainHead;
 use crate::digest::Digest;
-use crate::name::{PackageId, ToolName};
+use crate::name::PackageId;
 
 /// The most bytes of a text that is not known to be short.
 const MAX_TEXT: usize = 512;
@@ -182,8 +182,11 @@ pub enum TokenAction {
 /// call, and how that ended, and a guest that tries a thousand things still makes one record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallRecord {
-    /// The tool's name on the wire.
-    pub tool: ToolName,
+    /// The name on the wire: of a tool or a prompt, or the URI of a resource.
+    pub tool: String,
+    /// By which method it was asked for.
+    #[serde(default = "tools_call", skip_serializing_if = "is_tools_call")]
+    pub method: Cow<'static, str>,
     /// The package that it belongs to.
     pub package: PackageId,
     /// The package's version.
@@ -310,7 +313,7 @@ impl AuditEvent {
     /// Whether this is about a tool or package of that name: on the wire, or an id.
     pub fn is_about(&self, name: &str) -> bool {
         let tool = match self {
-            Self::Call(call) => call.tool.as_str() == name,
+            Self::Call(call) => call.tool == name,
             Self::Refusal { tool, .. } => tool == name,
             _ => false,
         };
@@ -366,7 +369,19 @@ impl AuditEvent {
     }
 }
 
+fn tools_call() -> Cow<'static, str> {
+    Cow::Borrowed("tools/call")
+}
+
+fn is_tools_call(method: &str) -> bool {
+    method == "tools/call"
+}
+
 fn bound_call(call: &mut CallRecord, scrub: &Scrub) {
+    bound_text(&mut call.tool, MAX_TEXT, scrub);
+    if let Cow::Owned(method) = &mut call.method {
+        bound_text(method, MAX_TEXT, scrub);
+    }
     let omitted = call.denials.len().saturating_sub(MAX_DENIALS);
     call.denials.truncate(MAX_DENIALS);
     call.denials_omitted += omitted as u64;

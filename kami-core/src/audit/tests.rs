@@ -100,7 +100,8 @@ fn record(number: usize) -> (UtcTime, AuditEvent) {
 
 fn call(arguments: Arguments) -> CallRecord {
     CallRecord {
-        tool: "add".parse().unwrap(),
+        tool: "add".to_owned(),
+        method: "tools/call".into(),
         package: "dev.example.add".parse().unwrap(),
         version: semver::Version::new(1, 2, 3),
         digest: Digest::of(b"artifact"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rate::TokenBucket;
-use crate::registry::{CatalogEntry, Scope, ToolSelection};
+use crate::registry::{CatalogEntry, InstalledPackage, Scope, ToolSelection};
 use crate::scheduler::Principal;
 
 /// Whoever makes a request.
@@ -14,8 +14,9 @@ use crate::scheduler::Principal;
 /// share of the server and keeps its sessions when its rights change.
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// How the audit log names it; `None`: nobody asked.
-    name: Option<String>,
+    /// Who it is, in a text that belongs to nobody else and whose first line names it; empty where
+    /// nobody asked.
+    owner: String,
     principal: Principal,
     scopes: BTreeSet<Scope>,
     tools: ToolSelection,
@@ -26,17 +27,21 @@ impl Identity {
     /// Somebody who was not asked who they are, and may do everything.
     pub fn anonymous(principal: Principal, rate: Option<Arc<TokenBucket>>) -> Self {
         let scopes = BTreeSet::from([Scope::Call]);
-        Self { name: None, principal, scopes, tools: ToolSelection::default(), rate }
+        Self { owner: String::new(), principal, scopes, tools: ToolSelection::default(), rate }
     }
 
-    /// Somebody who showed who they are. `name` is for people, and `unique` belongs to nobody else.
-    pub(super) fn known(
-        name: String,
-        unique: &str,
-        scopes: BTreeSet<Scope>,
-        tools: ToolSelection,
-    ) -> Self {
-        Self { name: Some(name), principal: Principal::named(unique), scopes, tools, rate: None }
+    /// Somebody who showed who they are. The first line of `owner` is for people, and all of it
+    /// belongs to nobody else.
+    pub(super) fn known(owner: String, scopes: BTreeSet<Scope>, tools: ToolSelection) -> Self {
+        Self { principal: Principal::named(&owner), owner, scopes, tools, rate: None }
+    }
+
+    /// Whoever began what goes on now, such as a task of a server that has ended: they had the right
+    /// to, then. `owner` is what [`Self::owner`] gave.
+    pub fn resumed(owner: &str) -> Option<Self> {
+        let scopes = BTreeSet::from([Scope::Call]);
+        let known = || Self::known(owner.to_owned(), scopes, ToolSelection::default());
+        (!owner.is_empty()).then(known)
     }
 
     pub(super) fn with_rate(self, rate: Option<Arc<TokenBucket>>) -> Self {
@@ -45,7 +50,12 @@ impl Identity {
 
     /// How the audit log names it: `token:NAME` or `oauth:SUBJECT`; `None` where nobody asked.
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.owner.lines().next()
+    }
+
+    /// Who it is, so that what it leaves behind is found by nobody else; empty where nobody asked.
+    pub fn owner(&self) -> &str {
+        &self.owner
     }
 
     /// On whose behalf it calls.
@@ -76,6 +86,22 @@ impl Identity {
     pub fn sees(&self, tool: &CatalogEntry) -> bool {
         let all = self.scopes.contains(&Scope::Read);
         (all && self.tools.allows(tool)) || self.may_call(tool)
+    }
+
+    /// Whether it may know what a package offers besides tools. That is for who has all of its tools.
+    pub fn sees_all_of(&self, package: &InstalledPackage) -> bool {
+        let all = self.scopes.contains(&Scope::Read);
+        (all && self.tools.allows_all_of(package)) || self.may_enter(package)
+    }
+
+    /// Whether it may have what a package offers besides tools.
+    pub fn may_enter(&self, package: &InstalledPackage) -> bool {
+        let permits = |scope: &Scope| match scope {
+            Scope::Call => true,
+            Scope::Tool(pattern) => pattern.names_all_of(package),
+            Scope::Read => false,
+        };
+        self.scopes.iter().any(permits) && self.tools.allows_all_of(package)
     }
 
     /// Whether it may call a tool.

@@ -120,9 +120,8 @@ impl Issuer {
         let claims = token.verify(key, issuer.as_str(), audience)?;
         let scopes = rights(&claims.scopes, scopes);
         let shown: String = claims.subject.chars().take(SHOWN).collect();
-        let name = format!("oauth:{}", shown.escape_debug());
-        let unique = format!("oauth\n{issuer}\n{}", claims.subject);
-        Ok(Identity::known(name, &unique, scopes, ToolSelection::default()))
+        let owner = format!("oauth:{}\n{issuer}\n{}", shown.escape_debug(), claims.subject);
+        Ok(Identity::known(owner, scopes, ToolSelection::default()))
     }
 
     /// The keys of the issuer, with the one that is looked for, if it can be had.

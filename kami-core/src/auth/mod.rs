@@ -145,10 +145,9 @@ impl Gate {
             return Err(Refused::Invalid("the token has expired"));
         }
         let rate = [token.calls_per_minute, self.calls_per_minute].into_iter().flatten().min();
-        let name = format!("token:{}", token.name);
         // A token that is made anew under the name of an old one is another one.
-        let unique = format!("{name}\n{}", token.created_at);
-        let identity = Identity::known(name, &unique, token.scopes, token.tools);
+        let owner = format!("token:{}\n{}", token.name, token.created_at);
+        let identity = Identity::known(owner, token.scopes, token.tools);
         Ok(self.rated(identity, rate))
     }
 

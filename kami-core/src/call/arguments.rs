@@ -1,6 +1,7 @@
 //! What a tool is called with.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -14,7 +15,7 @@ use crate::manifest::JsonObject;
 #[derive(Debug, Clone)]
 pub struct CallArguments {
     value: Value,
-    text: String,
+    text: Arc<str>,
 }
 
 impl CallArguments {
@@ -23,8 +24,18 @@ impl CallArguments {
         &self.text
     }
 
+    /// The object as a value.
+    pub(crate) fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The object as JSON, to be kept longer than the value.
+    pub(crate) fn shared_text(&self) -> Arc<str> {
+        Arc::clone(&self.text)
+    }
+
     /// The object as a value, and as text.
-    pub(super) fn into_parts(self) -> (Value, String) {
+    pub(super) fn into_parts(self) -> (Value, Arc<str>) {
         (self.value, self.text)
     }
 
@@ -36,7 +47,7 @@ impl CallArguments {
     pub fn parse(text: &str) -> serde_json::Result<Self> {
         let Unambiguous(value) = serde_json::from_str(text)?;
         match value.is_object() {
-            true => Ok(Self { value, text: text.to_owned() }),
+            true => Ok(Self { value, text: text.into() }),
             false => Err(serde_json::Error::custom("it is not an object")),
         }
     }
@@ -114,7 +125,7 @@ impl<'de> Deserialize<'de> for Unambiguous {
 impl From<JsonObject> for CallArguments {
     fn from(object: JsonObject) -> Self {
         let value = Value::Object(object);
-        Self { text: value.to_string(), value }
+        Self { text: value.to_string().into(), value }
     }
 }
 

@@ -54,6 +54,36 @@ pub enum Abi {
     V0_2,
 }
 
+/// A part of the contract that a component may export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interface {
+    /// What a model may call.
+    Tools,
+    /// What a client may read.
+    Resources,
+    /// What a person may pick.
+    Prompts,
+    /// Suggestions for what a person types.
+    Completion,
+}
+
+impl Interface {
+    /// How its name begins; the patch level follows.
+    const fn stem(self) -> &'static str {
+        match self {
+            Self::Tools => "kami:tool/tools@0.2.",
+            Self::Resources => "kami:tool/resources@0.2.",
+            Self::Prompts => "kami:tool/prompts@0.2.",
+            Self::Completion => "kami:tool/completion@0.2.",
+        }
+    }
+
+    fn is_named(self, export: &str) -> bool {
+        let patch = export.strip_prefix(self.stem());
+        patch.is_some_and(|patch| patch.chars().all(|c| c.is_ascii_digit()))
+    }
+}
+
 /// Why bytes are not a component or an artifact that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
@@ -159,6 +189,11 @@ impl Component {
     /// The interfaces and functions that it exports.
     pub fn exports(&self) -> &BTreeSet<String> {
         &self.exports
+    }
+
+    /// Whether it exports a part of today's contract.
+    pub fn offers(&self, interface: Interface) -> bool {
+        self.exports.iter().any(|export| interface.is_named(export))
     }
 
     /// The contract that it speaks.
@@ -414,8 +449,7 @@ fn abi_of(export: &str) -> Option<Abi> {
     if export == "kami:tool/tool@0.1.0" {
         return Some(Abi::V0_1);
     }
-    let patch = export.strip_prefix("kami:tool/tools@0.2.")?;
-    patch.chars().all(|c| c.is_ascii_digit()).then_some(Abi::V0_2)
+    Interface::Tools.is_named(export).then_some(Abi::V0_2)
 }
 
 /// The first few names, cut to a length that a person reads.

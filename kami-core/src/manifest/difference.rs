@@ -8,7 +8,11 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 
-use super::{JsonObject, Manifest, ToolDefinition};
+use serde::Serialize;
+
+use super::{
+    JsonObject, Manifest, PromptDefinition, ResourceDefinition, TemplateDefinition, ToolDefinition,
+};
 use crate::grants::{
     Binding, Capabilities, Ceilings, EnvName, Grant, Limit, Limits, MountName, MountRequest,
     NetPattern, SecretName, SecretRequest,
@@ -60,6 +64,10 @@ pub enum Thing {
     Tool(ToolName),
     /// One part of what a model is told about a tool.
     Part(ToolName, Part),
+    /// A resource, or resources of one form: by their URI.
+    Resource(String),
+    /// A prompt.
+    Prompt(ToolName),
 }
 
 impl Display for Thing {
@@ -74,6 +82,8 @@ impl Display for Thing {
             Self::Limit(limit) => write!(f, "{limit}"),
             Self::Tool(name) => write!(f, "tool `{name}`"),
             Self::Part(name, part) => write!(f, "{part} of `{name}`"),
+            Self::Resource(uri) => write!(f, "resource `{uri}`"),
+            Self::Prompt(name) => write!(f, "prompt `{name}`"),
         }
     }
 }
@@ -91,6 +101,8 @@ pub enum Part {
     OutputSchema,
     /// What clients believe of it.
     Annotations,
+    /// When a call of it becomes a task.
+    Task,
 }
 
 impl Display for Part {
@@ -101,6 +113,7 @@ impl Display for Part {
             Self::InputSchema => "input schema",
             Self::OutputSchema => "output schema",
             Self::Annotations => "hints",
+            Self::Task => "tasks",
         })
     }
 }
@@ -121,6 +134,14 @@ impl Difference {
     pub fn between(before: &Manifest, after: &Manifest) -> Self {
         let mut changes = requests(&before.requests, &after.requests);
         changes.extend(told(&before.tools, &after.tools));
+        let uri = |resource: &ResourceDefinition| Thing::Resource(resource.uri.to_string());
+        changes.extend(offered(&before.resources, &after.resources, uri));
+        let form = |template: &TemplateDefinition| {
+            Thing::Resource(template.uri_template.as_str().to_owned())
+        };
+        changes.extend(offered(&before.resource_templates, &after.resource_templates, form));
+        let name = |prompt: &PromptDefinition| Thing::Prompt(prompt.name.clone());
+        changes.extend(offered(&before.prompts, &after.prompts, name));
         let version = |manifest: &Manifest| manifest.package.version.clone();
         Self { before: version(before), after: version(after), changes }
     }
@@ -235,6 +256,23 @@ fn told(before: &[ToolDefinition], after: &[ToolDefinition]) -> Vec<Change> {
     changes
 }
 
+/// What is offered besides tools, each as a whole: people read all of it at once.
+fn offered<T: PartialEq + Serialize>(
+    before: &[T],
+    after: &[T],
+    thing: impl Fn(&T) -> Thing,
+) -> Vec<Change> {
+    let show = |one: &T| serde_json::to_string_pretty(one).ok();
+    let find = |all: &[T], one: &T| all.iter().position(|other| thing(other) == thing(one));
+    let gone = before.iter().filter(|old| find(after, old).is_none());
+    let gone = gone.map(|old| change(thing(old), show(old), None, Weight::Told));
+    let new = after.iter().filter(|new| !before.contains(new)).map(|new| {
+        let old = find(before, new).and_then(|at| show(&before[at]));
+        change(thing(new), old, show(new), Weight::Told)
+    });
+    gone.chain(new).collect()
+}
+
 /// Schemas and hints are compared as values, whatever the order of their keys.
 fn parts(before: &ToolDefinition, after: &ToolDefinition) -> Vec<Change> {
     let schema = |schema: &JsonObject| serde_json::to_string_pretty(schema).unwrap_or_default();
@@ -268,6 +306,8 @@ fn parts(before: &ToolDefinition, after: &ToolDefinition) -> Vec<Change> {
         new.output_schema.as_ref().map(schema),
     );
     add(old.annotations != new.annotations, Part::Annotations, hints(old), hints(new));
+    let task = |tool: &ToolDefinition| tool.task.map(|task| format!("{task:?}").to_lowercase());
+    add(old.task != new.task, Part::Task, task(old), task(new));
     changes
 }
 

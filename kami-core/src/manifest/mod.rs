@@ -1,4 +1,4 @@
-//! What an artifact says about itself: identity, tools, requested capabilities.
+//! What an artifact says about itself: identity, what it offers, requested capabilities.
 //!
 //! A [`Manifest`] is written once, at build, from two sources: the author's table in TOML
 //! (see [`source`]) and the tool definitions that the component itself gives. It travels inside
@@ -6,7 +6,9 @@
 
 mod annotations;
 pub mod difference;
+mod offers;
 pub mod source;
+mod uri;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,6 +18,12 @@ use crate::grants::{Capabilities, SecretName};
 use crate::name::{PackageId, ToolName};
 
 pub use annotations::{Annotations, ClaimError};
+pub use offers::{
+    AboutResource, Audience, MAX_OFFERED, Offers, PromptArgument, PromptDefinition,
+    ResourceAnnotations, ResourceDefinition, TemplateDefinition,
+};
+pub(crate) use offers::{DescribedPrompts, DescribedResources, parse as parse_offers};
+pub use uri::{ResourceUri, UriError, UriTemplate};
 
 /// The version of the manifest's shape that this crate writes, and the only one that it reads.
 pub const FORMAT: u32 = 1;
@@ -38,6 +46,15 @@ pub struct Manifest {
     pub package: Package,
     /// The tools that it offers.
     pub tools: Vec<ToolDefinition>,
+    /// The resources that it offers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourceDefinition>,
+    /// The forms of further resources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resource_templates: Vec<TemplateDefinition>,
+    /// The prompts that it offers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prompts: Vec<PromptDefinition>,
     /// What it asks for.
     pub requests: Capabilities,
     /// Where it came from.
@@ -109,6 +126,21 @@ pub struct ToolDefinition {
     /// Hints to the client, each proved by the capabilities once the manifest is made.
     #[serde(default)]
     pub annotations: Annotations,
+    /// Whether a call may go on as a task, of which a client asks later what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskMode>,
+}
+
+/// When a call of a tool becomes a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskMode {
+    /// At once, for clients that know tasks.
+    Optional,
+    /// At once; clients that know none are refused.
+    Required,
+    /// Once its first questions are answered, for clients that know tasks.
+    AfterInput,
 }
 
 /// Why a manifest cannot be.
@@ -125,12 +157,31 @@ pub enum ManifestError {
     /// Not JSON, or not of the manifest's shape.
     #[error("the manifest is not valid")]
     Json(#[source] serde_json::Error),
-    /// The component describes no tool.
-    #[error("the component describes no tool: put `#[kami_tool]` on at least one function")]
+    /// The component offers nothing at all.
+    #[error(
+        "the component describes no tool: put `#[kami_tool]`, `#[kami_resource]` or \
+         `#[kami_prompt]` on at least one function"
+    )]
     NoTools,
     /// More tools than [`MAX_TOOLS`].
     #[error("the component describes {0} tools, and {MAX_TOOLS} is the most")]
     TooManyTools(usize),
+    /// More resources, templates or prompts than [`MAX_OFFERED`].
+    #[error("the component describes {found} {what}, and {MAX_OFFERED} is the most")]
+    TooManyOffered {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        found: usize,
+    },
+    /// Two resources of one URI, two prompts of one name, and the like.
+    #[error("the component describes the {what} `{name}` twice")]
+    Duplicate {
+        /// What there is two of.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// Two tools of one name.
     #[error("the component describes the tool `{0}` twice")]
     DuplicateTool(ToolName),
@@ -165,21 +216,31 @@ impl Manifest {
     /// Puts a manifest together, checks it, and completes the tools' annotations.
     ///
     /// # Errors
-    /// Where the tools are none, too many, of one name, without object schemas, or claim what the
-    /// capabilities do not prove.
+    /// Where nothing is offered, or too much, or two things under one name, or tools are without
+    /// object schemas, or claim what the capabilities do not prove.
     pub fn new(
         package: Package,
-        mut tools: Vec<ToolDefinition>,
+        offers: impl Into<Offers>,
         requests: Capabilities,
         provenance: Provenance,
     ) -> Result<Self, ManifestError> {
+        let Offers { mut tools, resources, resource_templates, prompts } = offers.into();
         for tool in &mut tools {
             tool.annotations = tool
                 .annotations
                 .proved_by(&requests)
                 .map_err(|claim| ManifestError::Claim { tool: tool.name.clone(), claim })?;
         }
-        let manifest = Self { format: FORMAT, package, tools, requests, provenance };
+        let manifest = Self {
+            format: FORMAT,
+            package,
+            tools,
+            resources,
+            resource_templates,
+            prompts,
+            requests,
+            provenance,
+        };
         manifest.check()?;
         match manifest.to_json().len() {
             written if written > MAX_BYTES => Err(ManifestError::TooLarge(written)),
@@ -234,7 +295,12 @@ impl Manifest {
     }
 
     fn check(&self) -> Result<(), ManifestError> {
-        if self.tools.is_empty() {
+        let Self { tools, resources, resource_templates, prompts, .. } = self;
+        if tools.is_empty()
+            && resources.is_empty()
+            && resource_templates.is_empty()
+            && prompts.is_empty()
+        {
             return Err(ManifestError::NoTools);
         }
         if self.tools.len() > MAX_TOOLS {
@@ -247,6 +313,7 @@ impl Manifest {
             }
             tool.check_schemas()?;
         }
+        offers::check(resources, resource_templates, prompts)?;
         self.check_secrets()
     }
 
@@ -290,11 +357,7 @@ pub fn parse_description(text: &str) -> Result<Vec<ToolDefinition>, ManifestErro
         tools: Vec<ToolDefinition>,
     }
 
-    if text.len() > MAX_BYTES {
-        return Err(ManifestError::TooLarge(text.len()));
-    }
-    let description: Description = serde_json::from_str(text).map_err(ManifestError::Json)?;
-    Ok(description.tools)
+    parse_offers::<Description>(text).map(|description| description.tools)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A call of a tool, from its line to its reply.
+//! What takes a guest to answer, from its line to its reply.
 //!
 //! This is the way that has to be short. It passes rmcp's service loop by: a call writes its
 //! notifications and its reply itself.
@@ -10,19 +10,23 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use rmcp::model::{
-    CallToolResult, ErrorData, Implementation, ProgressToken, RequestId, RequestMetaObject,
+    ErrorCode, ErrorData, Implementation, ProgressToken, RequestId, RequestMetaObject,
 };
 use serde::Serialize;
 
+use super::abilities::Abilities;
+use super::answer::Answer;
 use super::events::guest_level;
-use super::handler::{Handler, supported_versions};
+use super::handler::Handler;
 use super::message::brief;
 use super::outbox::Outbox;
+use super::questions::Questions;
+use super::request::GuestRequest;
 use super::session::{Era, survive};
 use super::unanswered::{Ticket, Unanswered};
 use super::wire::{Wire, json};
 use crate::auth::Identity;
-use crate::call::{CallArguments, Level};
+use crate::call::Level;
 
 /// A call that takes no longer is quick: another thread would take a good part of that to wake up.
 const QUICK: Duration = Duration::from_micros(200);
@@ -33,16 +37,6 @@ const MOST_REMEMBERED: usize = 1024;
 /// The longest name that is kept, in bytes; a client may write what it likes.
 const LONGEST_REMEMBERED: usize = 256;
 
-/// A request to call a tool.
-#[derive(Debug)]
-pub(super) struct ToolCall {
-    pub(super) id: RequestId,
-    /// As the client names the tool.
-    pub(super) name: String,
-    pub(super) arguments: CallArguments,
-    pub(super) meta: RequestMetaObject,
-}
-
 /// What holds for a call: what its `_meta` says, and for the rest what the session agreed on.
 pub(super) struct Terms {
     pub(super) era: Era,
@@ -52,9 +46,29 @@ pub(super) struct Terms {
     pub(super) log_level: Option<Level>,
     /// Under which token it wants to hear how far the tool has come.
     pub(super) progress: Option<ProgressToken>,
+    /// What it can be asked for.
+    pub(super) abilities: Abilities,
+    /// Whether it knows tasks.
+    pub(super) tasks: bool,
 }
 
-/// The reply to a call.
+/// Who asks, and how it is told and asked in turn.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) identity: Arc<Identity>,
+    pub(super) wire: Arc<dyn Wire>,
+    /// Where a session takes its answers.
+    pub(super) questions: Option<Arc<Questions>>,
+}
+
+/// A reply, as text.
+pub(super) struct Replied {
+    pub(super) text: Vec<u8>,
+    /// Which error it tells, if it does.
+    pub(super) error: Option<ErrorCode>,
+}
+
+/// The reply to a request.
 #[derive(Serialize)]
 struct Reply {
     jsonrpc: &'static str,
@@ -66,7 +80,7 @@ struct Reply {
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum ReplyContent {
-    Result(CallToolResult),
+    Result(Answer),
     Error(ErrorData),
 }
 
@@ -83,13 +97,14 @@ struct Shared {
     handler: Arc<Handler>,
     outbox: Outbox,
     unanswered: Arc<Unanswered>,
+    questions: Arc<Questions>,
     /// The names under which tools were called that were quick.
     quick: Mutex<HashSet<String>>,
 }
 
 /// A call that was taken note of.
 pub(super) struct Accepted {
-    pub(super) call: ToolCall,
+    pub(super) request: GuestRequest,
     pub(super) ticket: Ticket,
 }
 
@@ -97,14 +112,20 @@ pub(super) struct Accepted {
 type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Calls {
-    pub(super) fn new(handler: Arc<Handler>, outbox: Outbox, unanswered: Arc<Unanswered>) -> Self {
-        Self(Arc::new(Shared { handler, outbox, unanswered, quick: Mutex::default() }))
+    pub(super) fn new(
+        handler: Arc<Handler>,
+        outbox: Outbox,
+        unanswered: Arc<Unanswered>,
+        questions: Arc<Questions>,
+    ) -> Self {
+        let quick = Mutex::default();
+        Self(Arc::new(Shared { handler, outbox, unanswered, questions, quick }))
     }
 
     /// Begins calls.
     pub(super) fn begin(&self, calls: impl IntoIterator<Item = Accepted>) {
         for accepted in calls {
-            match self.0.is_quick(&accepted.call.name) {
+            match accepted.request.tool().is_some_and(|name| self.0.is_quick(name)) {
                 true => self.make(accepted),
                 false => {
                     let at = At::of(&accepted);
@@ -115,14 +136,19 @@ impl Calls {
         self.0.outbox.write();
     }
 
-    fn answer(&self, Accepted { call, ticket }: Accepted) -> Answering {
+    fn answer(&self, Accepted { request, ticket }: Accepted) -> Answering {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            let Shared { handler, outbox, unanswered, .. } = &*shared;
-            let (id, wire) = (call.id.clone(), Arc::new(outbox.clone()));
-            let reply = reply_to(handler, handler.identity(), call, wire).await;
+            let Shared { handler, outbox, unanswered, questions, .. } = &*shared;
+            let id = request.id.clone();
+            let caller = Caller {
+                identity: Arc::clone(handler.identity()),
+                wire: Arc::new(outbox.clone()),
+                questions: Some(Arc::clone(questions)),
+            };
+            let reply = reply_to(handler, caller, request).await;
             // Whoever cancelled the call meanwhile gets no reply.
-            unanswered.answer(&id, ticket, || outbox.queue(reply));
+            unanswered.answer(&id, ticket, || outbox.queue(reply.text));
         })
     }
 
@@ -132,8 +158,9 @@ impl Calls {
         let mut answering = self.answer(accepted);
         let started = Instant::now();
         let polled = answering.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if polled.is_pending() || started.elapsed() > QUICK {
-            self.0.forget(&at.name);
+        let slow = polled.is_pending() || started.elapsed() > QUICK;
+        if let Some(name) = at.name.as_ref().filter(|_| slow) {
+            self.0.forget(name);
         }
         if polled.is_pending() {
             // The task polls it again, and then it is the task that is woken.
@@ -147,7 +174,7 @@ impl Calls {
             let started = Instant::now();
             answering.await;
             shared.outbox.write();
-            if started.elapsed() <= QUICK {
+            if let Some(name) = name.filter(|_| started.elapsed() <= QUICK) {
                 shared.remember(name);
             }
         });
@@ -160,12 +187,14 @@ impl Calls {
 struct At {
     id: RequestId,
     ticket: Ticket,
-    name: String,
+    /// The tool's, if it is a call of one.
+    name: Option<String>,
 }
 
 impl At {
-    fn of(Accepted { call, ticket }: &Accepted) -> Self {
-        Self { id: call.id.clone(), ticket: *ticket, name: call.name.clone() }
+    fn of(Accepted { request, ticket }: &Accepted) -> Self {
+        let name = request.tool().map(str::to_owned);
+        Self { id: request.id.clone(), ticket: *ticket, name }
     }
 }
 
@@ -191,52 +220,47 @@ impl Shared {
     }
 }
 
-/// Makes a call on behalf of somebody, to whom notifications go through `wire`, and gives the reply.
+/// Has a guest answer a request, and gives the reply.
 pub(super) async fn reply_to(
-    handler: &Handler,
-    identity: &Identity,
-    call: ToolCall,
-    wire: Arc<dyn Wire>,
-) -> Vec<u8> {
-    let id = call.id.clone();
-    let answered = survive(answer(handler, identity, call, wire)).await;
+    handler: &Arc<Handler>,
+    caller: Caller,
+    request: GuestRequest,
+) -> Replied {
+    let id = request.id.clone();
+    let answered = survive(answer(handler, caller, request)).await;
+    let error = answered.as_ref().err().map(|error| error.code);
     let content = answered.map_or_else(ReplyContent::Error, ReplyContent::Result);
-    json(&Reply { jsonrpc: "2.0", id, content })
+    Replied { text: json(&Reply { jsonrpc: "2.0", id, content }), error }
 }
 
 async fn answer(
-    handler: &Handler,
-    identity: &Identity,
-    call: ToolCall,
-    wire: Arc<dyn Wire>,
-) -> Result<CallToolResult, ErrorData> {
-    let terms = Terms::of(&call.meta, handler)?;
+    handler: &Arc<Handler>,
+    caller: Caller,
+    request: GuestRequest,
+) -> Result<Answer, ErrorData> {
+    let terms = Terms::of(&request.meta, handler)?;
     let era = terms.era;
-    let mut result = handler.call(identity, call, terms, wire).await?;
-    match era {
-        Era::Stateless => handler.stamp(result.meta.get_or_insert_default()),
-        // The field is younger than the era.
-        Era::Session => result.result_type = None,
-    }
-    Ok(result)
+    let mut answer = handler.answer(caller, request, terms).await?;
+    answer.finish(era, handler);
+    Ok(answer)
 }
 
 impl Terms {
+    /// What holds for a task: nobody listens to it.
+    pub(super) fn of_a_task() -> Self {
+        Self {
+            era: Era::Stateless,
+            client: None,
+            log_level: None,
+            progress: None,
+            abilities: Abilities::default(),
+            tasks: true,
+        }
+    }
+
     fn of(meta: &RequestMetaObject, handler: &Handler) -> Result<Self, ErrorData> {
         let session = handler.client();
         let era = Era::of(meta, session.is_some())?;
-        if let Some(version) = meta.protocol_version() {
-            let supported = supported_versions();
-            if !supported.contains(&version) {
-                return Err(ErrorData::unsupported_protocol_version(version, &supported));
-            }
-            let missing = meta.missing_required_keys(&version);
-            if !missing.is_empty() {
-                let missing = missing.join("`, `");
-                let message = format!("`_meta` lacks `{missing}`, or its value is not valid");
-                return Err(ErrorData::invalid_params(message, None));
-            }
-        }
         let named =
             |client: &Implementation| format!("{} {}", brief(&client.name), brief(&client.version));
         let client = match meta.client_info() {
@@ -247,6 +271,12 @@ impl Terms {
             Era::Stateless => meta.log_level().map(guest_level),
             Era::Session => Some(handler.log_level()),
         };
-        Ok(Self { era, client, log_level, progress: meta.get_progress_token() })
+        let (abilities, tasks) = match (era, meta.client_capabilities()) {
+            (Era::Stateless, Some(capabilities)) => {
+                (Abilities::of(&capabilities), capabilities.supports_tasks())
+            }
+            _ => (handler.abilities(), false),
+        };
+        Ok(Self { era, client, log_level, progress: meta.get_progress_token(), abilities, tasks })
     }
 }

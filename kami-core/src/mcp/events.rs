@@ -12,15 +12,16 @@ use rmcp::model::{
     ServerNotification,
 };
 
+use super::news::NewsDesk;
 use super::wire::{Wire, json};
 use crate::call::{EventSink, GuestEvent, Level};
-use crate::name::ToolName;
 
 /// Tells a client what a tool says while it runs, as far as the client wants to hear it. It never
 /// blocks, and the sandbox bounds how much a guest may say.
 pub(super) struct Speaker {
     wire: Arc<dyn Wire>,
-    logger: ToolName,
+    desk: NewsDesk,
+    logger: String,
     /// What nobody asked for goes nowhere.
     threshold: Option<Level>,
     /// Under which token progress is told, and how far the tool has come.
@@ -31,12 +32,13 @@ impl Speaker {
     /// Tells log messages from `threshold` on, and progress under `token`, where there are such.
     pub(super) fn new(
         wire: Arc<dyn Wire>,
-        logger: ToolName,
+        desk: NewsDesk,
+        logger: &str,
         threshold: Option<Level>,
         token: Option<ProgressToken>,
     ) -> Self {
         let progress = token.map(|token| (token, Mutex::new(f64::NEG_INFINITY)));
-        Self { wire, logger, threshold, progress }
+        Self { wire, desk, logger: logger.to_owned(), threshold, progress }
     }
 
     /// Progress has to increase: what does not is left out.
@@ -69,7 +71,7 @@ impl EventSink for Speaker {
                 update.message = message;
                 ProgressNotification::new(update).into()
             }
-            GuestEvent::ListChanged(_) => return,
+            GuestEvent::ListChanged(listing) => return self.desk.changed(listing),
         };
         self.wire.send(json(&ServerJsonRpcMessage::notification(notification)));
     }

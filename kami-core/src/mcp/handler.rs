@@ -1,22 +1,27 @@
-//! What is offered: the list of tools, calls to them, and news of changes.
+//! What is offered: lists of tools, resources and prompts, and news of changes.
 //!
-//! rmcp's service loop has all of it but the calls, which [`super::calls`] makes.
+//! rmcp's service loop has all of this; what takes a guest to answer, [`super::calls`] has.
 #![expect(
     deprecated,
     reason = "logging is deprecated in 2026-07-28 and still part of every revision"
 )]
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rmcp::model::{
-    CacheScope, CallToolResult, ClientCapabilities, DiscoverResult, ErrorData, Implementation,
-    InitializeRequestParams, InitializeResult, ListToolsResult, MetaObject, PaginatedRequestParams,
-    ProtocolVersion, ServerCapabilities, ServerConfig, SetLevelRequestMethod,
-    SetLevelRequestParams, SubscriptionFilter,
+    CacheScope, ClientCapabilities, DiscoverResult, ErrorData, Implementation,
+    InitializeRequestParams, InitializeResult, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListToolsResult, MetaObject, PaginatedRequestParams,
+    PromptListChangedNotification, ProtocolVersion, ResourceListChangedNotification,
+    ResourceUpdatedNotification, ResourceUpdatedNotificationParam, ServerCapabilities,
+    ServerConfig, ServerNotification, SetLevelRequestMethod, SetLevelRequestParams,
+    SubscribeRequestParams, SubscriptionFilter, ToolListChangedNotification,
+    UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -24,18 +29,28 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::ServerOptions;
-use super::calls::{Terms, ToolCall};
-use super::events::{Speaker, guest_level};
+use super::abilities::Abilities;
+use super::events::guest_level;
 use super::message::brief;
+use super::news::{Listener, NewsDesk};
 use super::outcome;
-use super::wire::Wire;
+use super::request::Asked;
+use super::sealed::StateKeys;
+use super::session::Era;
+use super::tasks::{EXTENSION, Tasks};
+use crate::audit::AuditLog;
 use crate::auth::Identity;
-use crate::call::{CallError, Level, call_as};
+use crate::call::{Level, Listing};
+use crate::digest::Digest;
+use crate::manifest::{JsonObject, ResourceUri};
 use crate::metrics::Metrics;
 use crate::rate::TokenBucket;
-use crate::resolve::{Catalog, CatalogEntry, ResolveError, Resolver};
+use crate::registry::{InstalledPackage, RegistryError};
+use crate::resolve::{
+    Catalog, CatalogEntry, PromptEntry, ResolveError, Resolver, ResourceEntry, TemplateEntry,
+};
 use crate::scheduler::Principal;
-use crate::witness::{UNRECORDED, Witness};
+use crate::witness::Witness;
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
 const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
@@ -46,9 +61,12 @@ const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
 /// just installed.
 const LIST_TTL: Duration = Duration::from_secs(1);
 
-/// The code in the log of a call for which a scope is missing, and what that means.
-const FORBIDDEN: &str = "KAMI-SCOPE";
-const NOT_PERMITTED: &str = "the scopes of the token do not permit this call";
+/// The code in the log of a request for which a scope is missing, and what that means.
+pub(super) const FORBIDDEN: &str = "KAMI-SCOPE";
+pub(super) const NOT_PERMITTED: &str = "the scopes of the token do not permit this";
+
+/// The most resources of which one client wants to hear.
+const MOST_WATCHED: usize = 256;
 
 /// What a legacy session hears before it says what it wants to hear.
 const DEFAULT_LOG_LEVEL: Level = Level::Warning;
@@ -57,16 +75,22 @@ const DEFAULT_LOG_LEVEL: Level = Level::Warning;
 pub(super) struct Handler {
     resolver: Arc<Resolver>,
     options: ServerOptions,
-    /// Changes with the catalog.
-    generation: watch::Receiver<i64>,
+    /// Where changes are told.
+    desk: NewsDesk,
     /// Becomes true at the end of the input.
     ended: watch::Receiver<bool>,
-    /// Who opened the legacy session, by its own word, once somebody has.
-    client: Mutex<Option<Arc<InitializeRequestParams>>>,
+    /// Who opened the legacy session, by its own word, once somebody has, and what it can do.
+    client: Mutex<Option<(Arc<InitializeRequestParams>, Abilities)>>,
     /// The level of a legacy session.
     log_level: Mutex<Level>,
     /// What has changed since a legacy session was opened, until somebody listens for it.
-    news: OnceLock<Mutex<Option<watch::Receiver<i64>>>>,
+    news: OnceLock<Mutex<Option<Listener>>>,
+    /// The resources of which the legacy session wants to hear, each with the artifact that it was
+    /// last known to come from.
+    watched: Mutex<BTreeMap<ResourceUri, Option<Digest>>>,
+    /// What seals the states of guests.
+    state_keys: Arc<OnceLock<StateKeys>>,
+    tasks: Arc<Tasks>,
     /// Who answers, as `_meta` tells it.
     server_info: Value,
     /// How often all of those may call whom nobody asked who they are.
@@ -101,7 +125,9 @@ impl Handler {
     pub(super) fn new(
         resolver: Arc<Resolver>,
         options: ServerOptions,
-        generation: watch::Receiver<i64>,
+        desk: NewsDesk,
+        state_keys: Arc<OnceLock<StateKeys>>,
+        tasks: Arc<Tasks>,
         ended: watch::Receiver<bool>,
         rate: Option<Arc<TokenBucket>>,
         metrics: Option<Metrics>,
@@ -113,17 +139,70 @@ impl Handler {
             rate,
             resolver,
             options,
-            generation,
+            desk,
+            state_keys,
+            tasks,
             ended,
             client: Mutex::default(),
             log_level: Mutex::new(DEFAULT_LOG_LEVEL),
             news: OnceLock::new(),
+            watched: Mutex::default(),
         }
     }
 
     /// Who opened the legacy session, if somebody has.
     pub(super) fn client(&self) -> Option<Arc<InitializeRequestParams>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.as_ref().map(|(client, _)| Arc::clone(client))
+    }
+
+    /// What the client of the legacy session can be asked for.
+    pub(super) fn abilities(&self) -> Abilities {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.as_ref().map(|(_, abilities)| *abilities).unwrap_or_default()
+    }
+
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    pub(super) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+
+    pub(super) fn metrics(&self) -> Option<&Metrics> {
+        self.metrics.as_ref()
+    }
+
+    pub(super) fn audit(&self) -> Option<&Arc<AuditLog>> {
+        self.options.audit.as_ref()
+    }
+
+    /// Whether results tell what they took.
+    pub(super) fn wants_stats(&self) -> bool {
+        self.options.stats
+    }
+
+    /// Where guests say that a list is another one now.
+    pub(super) fn desk(&self) -> NewsDesk {
+        self.desk.clone()
+    }
+
+    /// What seals the states of guests; made when the first one is sealed or opened.
+    pub(super) fn state_keys(&self) -> Result<&StateKeys, ErrorData> {
+        if let Some(keys) = self.state_keys.get() {
+            return Ok(keys);
+        }
+        let path = self.resolver.data().request_state_key_file();
+        match StateKeys::open(&path, self.resolver.clock()) {
+            Ok(keys) => Ok(self.state_keys.get_or_init(|| keys)),
+            Err(error) => {
+                let path = path.display();
+                tracing::error!(%error, %path, "the key that seals the states of requests cannot be used");
+                let message = "the state of the request cannot be sealed or opened";
+                Err(ErrorData::internal_error(message, None))
+            }
+        }
     }
 
     /// From which level on the legacy session wants to hear what calls log.
@@ -136,11 +215,43 @@ impl Handler {
         meta.insert("io.modelcontextprotocol/serverInfo".to_owned(), self.server_info.clone());
     }
 
-    /// What changes from now on.
-    pub(super) fn news_from_now(&self) -> watch::Receiver<i64> {
-        let mut news = self.generation.clone();
-        news.mark_unchanged();
-        news
+    /// Hears of what changes from now on.
+    pub(super) fn news_from_now(&self) -> Listener {
+        self.desk.listener()
+    }
+
+    /// The notifications for a session that is told that lists have changed.
+    pub(super) fn notifications(&self, changed: &[Listing]) -> Vec<ServerNotification> {
+        let mut told: Vec<ServerNotification> = changed
+            .iter()
+            .map(|listing| match listing {
+                Listing::Tools => ToolListChangedNotification::default().into(),
+                Listing::Resources => ResourceListChangedNotification::default().into(),
+                Listing::Prompts => PromptListChangedNotification::default().into(),
+            })
+            .collect();
+        if changed.contains(&Listing::Resources) {
+            let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            for (uri, known) in watched.iter_mut() {
+                let now = self.artifact_of(&self.identity, uri);
+                if std::mem::replace(known, now) != now {
+                    let updated = ResourceUpdatedNotificationParam::new(uri.as_str());
+                    told.push(ResourceUpdatedNotification::new(updated).into());
+                }
+            }
+        }
+        told
+    }
+
+    /// The artifact that a resource comes from, if there is one for somebody.
+    fn artifact_of(&self, identity: &Identity, uri: &ResourceUri) -> Option<Digest> {
+        let owner = self.resolver.catalog().ok()?.owner_of(uri).ok()?;
+        owner.filter(|package| self.shows_all_of(identity, package)).map(|package| package.digest)
+    }
+
+    /// The same handler, for a connection or session of somebody who has shown who they are.
+    pub(super) fn of(self, identity: Arc<Identity>) -> Self {
+        Self { identity, ..self }
     }
 
     /// Who calls over this connection or session, unless they have shown to be somebody else.
@@ -153,20 +264,24 @@ impl Handler {
         anonymous(&self.options, self.rate.clone())
     }
 
-    /// Whether somebody sees a tool of this name and may not call it, which is recorded. Of what they
+    /// Whether somebody sees what is asked for and may not have it, which is recorded. Of what they
     /// do not see, they learn nothing here.
-    pub(super) async fn forbids(&self, identity: &Identity, name: &str) -> bool {
+    pub(super) async fn forbids(&self, identity: &Identity, asked: &Asked, era: Era) -> bool {
         if identity.is_unrestricted() {
             return false;
         }
-        let catalog = self.resolver.catalog();
-        let entry = catalog.and_then(|catalog| self.find(&catalog, identity, name));
-        let forbidden = entry.is_ok_and(|entry| !identity.may_call(&entry));
-        if forbidden && let Ok(witness) = Witness::new(self.options.audit.as_ref(), None).await {
-            let witness = witness.of(identity.name()).counted_by(self.metrics.as_ref());
-            witness.refused_as(name, FORBIDDEN, NOT_PERMITTED.to_owned());
+        let found = self.find(identity, asked, era);
+        let forbidden = found.is_ok_and(|target| !target.is_permitted_to(identity));
+        if forbidden && let Ok(witness) = Witness::new(self.audit(), None).await {
+            let witness = witness.of(identity.name()).counted_by(self.metrics());
+            witness.refused_as(asked.name(), FORBIDDEN, NOT_PERMITTED.to_owned());
         }
         forbidden
+    }
+
+    /// Whether what a package offers besides tools is there for somebody.
+    pub(super) fn shows_all_of(&self, identity: &Identity, package: &InstalledPackage) -> bool {
+        self.options.tools.allows_all_of(package) && identity.sees_all_of(package)
     }
 
     /// Whether a tool is there for somebody.
@@ -175,7 +290,7 @@ impl Handler {
     }
 
     /// Finds a tool that is there for somebody.
-    fn find(
+    pub(super) fn find_tool(
         &self,
         catalog: &Catalog,
         identity: &Identity,
@@ -187,6 +302,11 @@ impl Handler {
         }
     }
 
+    /// Who makes a request: the gate before this has said so.
+    fn asking<'a>(&'a self, context: &'a RequestContext<RoleServer>) -> &'a Arc<Identity> {
+        context.extensions.get::<Arc<Identity>>().unwrap_or(&self.identity)
+    }
+
     /// Whether tools can be found.
     pub(super) fn is_ready(&self) -> bool {
         self.resolver.catalog().is_ok()
@@ -196,70 +316,46 @@ impl Handler {
     pub(super) fn accepted(&self) -> usize {
         self.resolver.engine().scheduler().most_of_one()
     }
+}
 
-    /// Calls a tool on behalf of somebody, to whom notifications go through `wire`.
-    pub(super) async fn call(
+/// One page of a list: what comes after a name, and the cursor of the next page.
+struct Page<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+impl Handler {
+    /// Reads a page of what `shows` lets somebody see, with `read`, which gives so many from after a
+    /// name on.
+    fn page<T>(
         &self,
-        identity: &Identity,
-        request: ToolCall,
-        terms: Terms,
-        wire: Arc<dyn Wire>,
-    ) -> Result<CallToolResult, ErrorData> {
-        let witness = Witness::new(self.options.audit.as_ref(), terms.client).await;
-        let mut witness = match witness {
-            Ok(witness) => witness.of(identity.name()).counted_by(self.metrics.as_ref()),
-            Err(error) => {
-                self.metrics.iter().for_each(|metrics| metrics.refused(UNRECORDED));
-                return Ok(outcome::unrecorded(&error));
-            }
+        request: Option<PaginatedRequestParams>,
+        read: impl Fn(&Catalog, &str, usize) -> Result<Vec<T>, RegistryError>,
+        name: impl Fn(&T) -> String,
+        shows: impl Fn(&T) -> bool,
+    ) -> Result<Page<T>, ErrorData> {
+        let catalog = self.resolver.catalog().map_err(|error| outcome::no_catalog(&error))?;
+        let mut after = match request.and_then(|request| request.cursor) {
+            Some(cursor) => name_of(&cursor)?,
+            None => String::new(),
         };
-        if let Err(retry) = identity.take_turn() {
-            let error = CallError::TooOften { retry };
-            witness.refused_as(&request.name, error.code(), error.to_string());
-            return Ok(outcome::refused(&error));
+        let size = self.options.page_size.get();
+        let wanted = size.saturating_add(1);
+        let mut items = Vec::new();
+        loop {
+            let found = read(&catalog, &after, wanted);
+            let found = found.map_err(|error| outcome::no_catalog(&error.into()))?;
+            let more = found.len() == wanted;
+            after = found.last().map_or(after, &name);
+            items.extend(found.into_iter().filter(&shows));
+            if !more || items.len() > size {
+                break;
+            }
         }
-        let catalog = match self.resolver.catalog() {
-            Ok(catalog) => catalog,
-            Err(error) => {
-                witness.refused(&request.name, &error);
-                return Err(outcome::no_catalog(&error));
-            }
-        };
-        let entry = match self.find(&catalog, identity, &request.name) {
-            // Whoever let it come this far has asked `forbids`.
-            Ok(entry) if identity.may_call(&entry) => entry,
-            Ok(_) => {
-                witness.refused_as(&request.name, FORBIDDEN, NOT_PERMITTED.to_owned());
-                return Err(ErrorData::invalid_request(NOT_PERMITTED, None));
-            }
-            Err(error) => {
-                witness.refused(&request.name, &error);
-                return Err(outcome::unknown_tool(&error));
-            }
-        };
-        let arguments = request.arguments;
-        let package = &entry.package;
-        let (about, digest) = (&package.manifest.package, package.digest);
-        witness.saw(&entry.wire_name, about, digest, &arguments);
-        let tool = match self.resolver.resolve(&entry).await {
-            Ok(tool) => tool,
-            Err(error) => {
-                witness.refused(&request.name, &error);
-                return Ok(outcome::refusal(&entry, &error));
-            }
-        };
-        witness.knows(&tool);
-        let logger = entry.wire_name.clone();
-        let speaker = Speaker::new(wire, logger, terms.log_level, terms.progress);
-        let events = witness.watch(Arc::new(speaker));
-        let report = call_as(identity.principal(), &tool, arguments, events).await;
-        witness.ended(&report);
-        let stats = self.options.stats.then_some(report.stats);
-        let mut result = outcome::reply(&entry, report);
-        if let Some(stats) = stats {
-            outcome::attach(&mut result, &stats);
-        }
-        Ok(result)
+        let more = items.len() > size;
+        items.truncate(size);
+        let next = items.last().filter(|_| more).map(|last| cursor_after(&name(last)));
+        Ok(Page { items, next })
     }
 }
 
@@ -267,6 +363,12 @@ impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
             .enable_logging()
+            .enable_completions()
+            .enable_prompts()
+            .enable_prompts_list_changed()
+            .enable_resources()
+            .enable_resources_list_changed()
+            .enable_resources_subscribe()
             .enable_tools()
             .enable_tool_list_changed()
             .build();
@@ -291,7 +393,8 @@ impl ServerHandler for Handler {
         let client = InitializeRequestParams::new(ClientCapabilities::default(), who)
             .with_protocol_version(result.protocol_version.clone());
         self.news.get_or_init(|| Mutex::new(Some(self.news_from_now())));
-        let who = Arc::new(client.clone());
+        let abilities = Abilities::of(&request.capabilities);
+        let who = (Arc::new(client.clone()), abilities);
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = Some(who);
         context.peer.set_peer_info(client);
         Ok(result)
@@ -299,7 +402,11 @@ impl ServerHandler for Handler {
 
     async fn discover(&self, _: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
         let versions = supported_versions().into_owned();
-        Ok(DiscoverResult::from_server_info(versions, self.get_info())
+        let mut info = self.get_info();
+        // Sessions have no tasks.
+        let tasks = (EXTENSION.to_owned(), JsonObject::new());
+        info.capabilities.extensions.get_or_insert_default().extend([tasks]);
+        Ok(DiscoverResult::from_server_info(versions, info)
             .with_ttl_ms(milliseconds(DISCOVERY_TTL))
             .with_cache_scope(CacheScope::Public))
     }
@@ -326,24 +433,15 @@ impl ServerHandler for Handler {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let catalog = self.resolver.catalog().map_err(|error| outcome::no_catalog(&error))?;
-        let after = match request.and_then(|request| request.cursor) {
-            Some(cursor) => Some(name_of(&cursor)?),
-            None => None,
+        let read = |catalog: &Catalog, after: &str, count| {
+            catalog.entries(Some(after)).take(count).collect()
         };
-        let identity = context.extensions.get::<Arc<Identity>>().unwrap_or(&self.identity);
-        let mut entries = catalog.entries(after.as_deref()).filter(|entry| {
-            // What cannot be read is told to whoever asks for a list.
-            entry.as_ref().map_or(true, |entry| self.shows(identity, entry))
-        });
-        let page: Result<Vec<_>, _> = entries.by_ref().take(self.options.page_size.get()).collect();
-        let page = page.map_err(|error| outcome::no_catalog(&error.into()))?;
-        let next_cursor = match (page.last(), entries.next()) {
-            (Some(last), Some(_)) => Some(cursor_after(last.wire_name.as_str())),
-            _ => None,
-        };
-        let mut result = ListToolsResult::with_all_items(page.iter().map(outcome::tool).collect());
-        result.next_cursor = next_cursor;
+        let identity = self.asking(&context);
+        let name = |entry: &CatalogEntry| entry.wire_name.to_string();
+        let page = self.page(request, read, name, |entry| self.shows(identity, entry))?;
+        let tools = page.items.iter().map(outcome::tool).collect();
+        let mut result = ListToolsResult::with_all_items(tools);
+        result.next_cursor = page.next;
         if is_stateless(&context) {
             result =
                 result.with_ttl_ms(milliseconds(LIST_TTL)).with_cache_scope(CacheScope::Private);
@@ -351,27 +449,150 @@ impl ServerHandler for Handler {
         Ok(result)
     }
 
-    fn accepted_subscription_filter(&self, _: &SubscriptionFilter) -> Option<SubscriptionFilter> {
-        Some(SubscriptionFilter::builder().tools_list_changed().build())
+    async fn list_prompts(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        let name = |entry: &PromptEntry| entry.wire_name.to_string();
+        let identity = self.asking(&context);
+        let shows = |entry: &PromptEntry| self.shows_all_of(identity, &entry.package);
+        let page = self.page(request, Catalog::prompts, name, shows)?;
+        let prompts = page.items.iter().map(outcome::prompt_definition).collect();
+        let mut result = ListPromptsResult::with_all_items(prompts);
+        result.next_cursor = page.next;
+        if is_stateless(&context) {
+            result =
+                result.with_ttl_ms(milliseconds(LIST_TTL)).with_cache_scope(CacheScope::Private);
+        }
+        Ok(result)
+    }
+
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let uri = |entry: &ResourceEntry| entry.definition().uri.to_string();
+        let identity = self.asking(&context);
+        let shows = |entry: &ResourceEntry| self.shows_all_of(identity, &entry.package);
+        let page = self.page(request, Catalog::resources, uri, shows)?;
+        let resources = page.items.iter().map(outcome::resource_definition).collect();
+        let mut result = ListResourcesResult::with_all_items(resources);
+        result.next_cursor = page.next;
+        if is_stateless(&context) {
+            result =
+                result.with_ttl_ms(milliseconds(LIST_TTL)).with_cache_scope(CacheScope::Private);
+        }
+        Ok(result)
+    }
+
+    async fn list_resource_templates(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let form = |entry: &TemplateEntry| entry.definition().uri_template.as_str().to_owned();
+        let identity = self.asking(&context);
+        let shows = |entry: &TemplateEntry| self.shows_all_of(identity, &entry.package);
+        let page = self.page(request, Catalog::templates, form, shows)?;
+        let templates = page.items.iter().map(outcome::template_definition).collect();
+        let mut result = ListResourceTemplatesResult::with_all_items(templates);
+        result.next_cursor = page.next;
+        if is_stateless(&context) {
+            result =
+                result.with_ttl_ms(milliseconds(LIST_TTL)).with_cache_scope(CacheScope::Private);
+        }
+        Ok(result)
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let uri = watchable(&request.uri)?;
+        let artifact = self.artifact_of(self.asking(&context), &uri);
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.len() >= MOST_WATCHED && !watched.contains_key(&uri) {
+            let message = format!("a session watches at most {MOST_WATCHED} resources");
+            return Err(ErrorData::invalid_request(message, None));
+        }
+        watched.insert(uri, artifact);
+        Ok(())
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let uri = watchable(&request.uri)?;
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&uri);
+        Ok(())
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        asked: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        let mut accepted = SubscriptionFilter::new();
+        accepted.tools_list_changed = asked.tools_list_changed;
+        accepted.prompts_list_changed = asked.prompts_list_changed;
+        accepted.resources_list_changed = asked.resources_list_changed;
+        let uris = asked.resource_subscriptions.as_deref().unwrap_or_default();
+        let uris: Vec<_> = uris
+            .iter()
+            .filter(|uri| uri.parse::<ResourceUri>().is_ok())
+            .take(MOST_WATCHED)
+            .cloned()
+            .collect();
+        accepted.resource_subscriptions = (!uris.is_empty()).then_some(uris);
+        Some(accepted)
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let mut ended = self.ended.clone();
-        let mut generation = self.news_from_now();
+        let mut news = self.news_from_now();
+        let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
+        let identity = self.asking(context.request_context());
+        let artifact =
+            |uri: &String| uri.parse().ok().and_then(|uri| self.artifact_of(identity, &uri));
+        let mut watched: Vec<_> = uris.into_iter().map(|uri| (artifact(&uri), uri)).collect();
         loop {
-            tokio::select! {
+            let changed = tokio::select! {
                 () = context.cancelled() => return Ok(()),
                 _ = ended.wait_for(|ended| *ended) => return Ok(()),
-                changed = generation.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
+                changed = news.changed() => changed,
+            };
+            let Some(changed) = changed else { return Ok(()) };
+            let (accepted, sink) = (context.accepted(), context.sink());
+            for listing in &changed {
+                let wanted = match listing {
+                    Listing::Tools => accepted.tools_list_changed,
+                    Listing::Resources => accepted.resources_list_changed,
+                    Listing::Prompts => accepted.prompts_list_changed,
+                };
+                if wanted != Some(true) {
+                    continue;
+                }
+                let told = match listing {
+                    Listing::Tools => sink.notify_tool_list_changed().await,
+                    Listing::Resources => sink.notify_resource_list_changed().await,
+                    Listing::Prompts => sink.notify_prompt_list_changed().await,
+                };
+                if told.is_err() {
+                    return Ok(());
                 }
             }
-            if context.accepted().tools_list_changed == Some(true)
-                && context.sink().notify_tool_list_changed().await.is_err()
-            {
-                return Ok(());
+            for (known, uri) in &mut watched {
+                let now = artifact(uri);
+                if std::mem::replace(known, now) == now {
+                    continue;
+                }
+                if sink.notify_resource_updated(uri.as_str()).await.is_err() {
+                    return Ok(());
+                }
             }
         }
     }
@@ -381,12 +602,19 @@ impl ServerHandler for Handler {
         let news = self.news.get();
         let news = news.and_then(|n| n.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Some(mut news) = news else { return };
-        while news.changed().await.is_ok() {
-            if context.peer.notify_tool_list_changed().await.is_err() {
-                return;
+        while let Some(changed) = news.changed().await {
+            for told in self.notifications(&changed) {
+                if context.peer.send_notification(told).await.is_err() {
+                    return;
+                }
             }
         }
     }
+}
+
+/// The URI of what a client wants to hear of.
+fn watchable(uri: &str) -> Result<ResourceUri, ErrorData> {
+    uri.parse().map_err(|error| ErrorData::invalid_params(format!("`uri`: {error}"), None))
 }
 
 fn milliseconds(duration: Duration) -> u64 {

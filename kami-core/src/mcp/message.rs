@@ -13,30 +13,40 @@ use std::fmt::Display;
 
 use rmcp::model::{
     CancelledNotification, ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorCode,
-    ErrorData, Extensions, InitializedNotification, ListToolsRequest, ListToolsRequestMethod,
-    MetaObject, PingRequest, Request, RequestId, RequestMetaObject,
+    ErrorData, Extensions, InitializedNotification, ListPromptsRequest, ListPromptsRequestMethod,
+    ListResourceTemplatesRequest, ListResourceTemplatesRequestMethod, ListResourcesRequest,
+    ListResourcesRequestMethod, ListToolsRequest, ListToolsRequestMethod, MetaObject,
+    PaginatedRequestParams, PingRequest, Request, RequestId, RequestMetaObject,
+    RequestOptionalParam,
 };
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::calls::ToolCall;
-use crate::call::CallArguments;
+use super::questions::Reply;
+use super::request::{GuestRequest, is_for_a_guest};
 use crate::manifest::JsonObject;
 
 /// The longest id of a request, in bytes: it is repeated in what answers it.
 const LONGEST_ID: usize = 256;
 
-/// The longest message that is no call, in bytes: it is kept for as long as its connection likes.
+/// The longest message that neither takes a guest to answer nor answers a question of one, in bytes:
+/// it is kept for as long as its connection likes.
 const LONGEST_OTHER: usize = 64 << 10;
+
+/// What only sessions have: requests of 2026-07-28 find no such methods.
+const OF_SESSIONS: [&str; 5] =
+    ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
 
 /// What to do about a line.
 pub(super) enum Fate<'a> {
     /// Hand it to the session.
     Accept(Box<ClientJsonRpcMessage>),
-    /// Call a tool.
-    Call(ToolCall),
+    /// Have a guest answer it.
+    Enter(GuestRequest),
+    /// Hand it to whoever asked the client.
+    Reply(Reply),
     /// Answer with an error at once.
     Refuse(Refusal<'a>),
     /// Nothing.
@@ -55,6 +65,11 @@ pub(super) struct Refusal<'a> {
 impl<'a> Refusal<'a> {
     pub(super) fn new(id: Option<&'a RawValue>, error: ErrorData) -> Self {
         Self { jsonrpc: "2.0", id, error }
+    }
+
+    /// The code of the error.
+    pub(super) fn code(&self) -> ErrorCode {
+        self.error.code
     }
 
     /// A well-formed message, or the lack of one, that breaks the rules of JSON-RPC or MCP.
@@ -82,7 +97,9 @@ struct Envelope<'a> {
 }
 
 /// Keeps `null` apart from absence.
-fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(value).map(Some)
 }
 
@@ -124,9 +141,11 @@ impl<'a> Envelope<'a> {
             id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
                 && id.len() <= LONGEST_ID
         });
-        let is_call = self.method.is_some_and(|method| method.get() == "\"tools/call\"");
-        if !is_call && line.len() > LONGEST_OTHER {
-            let why = format!("only a call of a tool has more than {LONGEST_OTHER} bytes");
+        let method = text(self.method);
+        // A reply passes on to whoever asked, who bounds it, or to nobody.
+        let may_be_long = method.as_deref().map_or(self.method.is_none(), is_for_a_guest);
+        if !may_be_long && line.len() > LONGEST_OTHER {
+            let why = format!("only what a tool gets has more than {LONGEST_OTHER} bytes");
             return match self.id {
                 Some(_) => Fate::Refuse(Refusal::invalid(echo, why)),
                 None => Fate::Ignore,
@@ -135,17 +154,17 @@ impl<'a> Envelope<'a> {
         if text(self.jsonrpc).as_deref() != Some("2.0") {
             return Fate::Refuse(Refusal::invalid(echo, "`jsonrpc` must be \"2.0\""));
         }
-        let Some(method) = self.method else {
+        if self.method.is_none() {
             return if self.result.is_some() || self.error.is_some() {
-                reply(line)
+                self.reply()
             } else {
                 Fate::Refuse(Refusal::invalid(
                     echo,
                     "a message has a `method`, a `result` or an `error`",
                 ))
             };
-        };
-        let Some(method) = text(Some(method)) else {
+        }
+        let Some(method) = method else {
             return Fate::Refuse(Refusal::invalid(echo, "`method` must be a string"));
         };
         let Some(id) = self.id else {
@@ -158,9 +177,9 @@ impl<'a> Envelope<'a> {
         let Ok(id) = serde_json::from_str::<RequestId>(id.get()) else {
             return Fate::Refuse(Refusal::invalid(echo, "`id` must be a string or an integer"));
         };
-        if method == "tools/call" {
-            return match call(id, self.params) {
-                Ok(call) => Fate::Call(call),
+        if is_for_a_guest(&method) {
+            return match GuestRequest::read(id, &method, self.params) {
+                Ok(request) => Fate::Enter(request),
                 Err(error) => Fate::Refuse(Refusal::new(echo, error)),
             };
         }
@@ -171,62 +190,35 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn text(raw: Option<&RawValue>) -> Option<String> {
+impl Envelope<'_> {
+    /// A reply to a request of ours.
+    fn reply(self) -> Fate<'static> {
+        let id = self.id.filter(|id| id.get().len() <= LONGEST_ID);
+        let id = id.and_then(|id| serde_json::from_str(id.get()).ok());
+        let answered = match (self.result, self.error) {
+            (Some(result), None) => serde_json::from_str(result.get()).ok().map(Ok),
+            (None, Some(error)) => serde_json::from_str(error.get()).ok().map(Err),
+            _ => None,
+        };
+        match id.zip(answered) {
+            Some((id, answered)) => Fate::Reply(Reply { id, answered }),
+            None => {
+                tracing::debug!("ignoring a reply that is not one");
+                Fate::Ignore
+            }
+        }
+    }
+}
+
+pub(super) fn text(raw: Option<&RawValue>) -> Option<String> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
 }
 
-/// A reply to a request of ours.
-fn reply(line: &[u8]) -> Fate<'_> {
-    match serde_json::from_slice::<ClientJsonRpcMessage>(line) {
-        Ok(message) => Fate::Accept(Box::new(message)),
-        Err(error) => {
-            tracing::debug!(%error, "ignoring a reply that is not one");
-            Fate::Ignore
-        }
-    }
-}
+type Reader = fn(Params) -> Result<ClientRequest, ErrorData>;
 
-/// The parameters of a call. The arguments pass as they are written.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct CallParams<'a> {
-    #[serde(borrow, deserialize_with = "present")]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, deserialize_with = "present")]
-    arguments: Option<&'a RawValue>,
-    #[serde(rename = "_meta")]
-    meta: Option<JsonObject>,
-}
-
-/// A call of a tool.
-fn call(id: RequestId, params: Option<&RawValue>) -> Result<ToolCall, ErrorData> {
-    let params = params.map_or("{}", RawValue::get);
-    if !params.starts_with('{') {
-        return Err(ErrorData::invalid_params("`params` must be an object", None));
-    }
-    let CallParams { name, arguments, meta } =
-        serde_json::from_str(params).map_err(|error| bad_params(&error))?;
-    let Some(name) = text(name) else {
-        let message = "`name` must be the name of a tool, a string";
-        return Err(ErrorData::invalid_params(message, None));
-    };
-    let arguments = match arguments.map(RawValue::get) {
-        None | Some("null") => CallArguments::from(JsonObject::new()),
-        Some(object) if object.starts_with('{') => {
-            CallArguments::parse(object).map_err(|error| {
-                ErrorData::invalid_params(format!("`arguments`: {}", brief(error)), None)
-            })?
-        }
-        Some(_) => return Err(ErrorData::invalid_params("`arguments` must be an object", None)),
-    };
-    let meta = RequestMetaObject(MetaObject(meta.unwrap_or_default()));
-    Ok(ToolCall { id, name, arguments, meta })
-}
-
-/// The requests that are served, by method.
-fn request(method: &str, params: Option<&RawValue>) -> Result<ClientRequest, ErrorData> {
-    type Reader = fn(Params) -> Result<ClientRequest, ErrorData>;
-    let read: Reader = match method {
+/// The requests that no guest answers, by method.
+fn reader(method: &str) -> Option<Reader> {
+    Some(match method {
         "initialize" => |params| Ok(ClientRequest::InitializeRequest(params.request()?)),
         "server/discover" => |params| Ok(ClientRequest::DiscoverRequest(params.request()?)),
         "ping" => |params| {
@@ -235,21 +227,52 @@ fn request(method: &str, params: Option<&RawValue>) -> Result<ClientRequest, Err
         },
         "logging/setLevel" => |params| Ok(ClientRequest::SetLevelRequest(params.request()?)),
         "tools/list" => |params| {
-            let Request { params, extensions, .. } =
-                params.request::<ListToolsRequestMethod, _>()?;
-            Ok(ListToolsRequest { method: Default::default(), params: Some(params), extensions }
-                .into())
+            let list: ListToolsRequest = params.page::<ListToolsRequestMethod>()?;
+            Ok(list.into())
         },
+        "prompts/list" => |params| {
+            let list: ListPromptsRequest = params.page::<ListPromptsRequestMethod>()?;
+            Ok(list.into())
+        },
+        "resources/list" => |params| {
+            let list: ListResourcesRequest = params.page::<ListResourcesRequestMethod>()?;
+            Ok(list.into())
+        },
+        "resources/templates/list" => |params| {
+            let list: ListResourceTemplatesRequest =
+                params.page::<ListResourceTemplatesRequestMethod>()?;
+            Ok(list.into())
+        },
+        "resources/subscribe" => |params| Ok(ClientRequest::SubscribeRequest(params.request()?)),
+        "resources/unsubscribe" => {
+            |params| Ok(ClientRequest::UnsubscribeRequest(params.request()?))
+        }
         "subscriptions/listen" => {
             |params| Ok(ClientRequest::SubscriptionsListenRequest(params.request()?))
         }
-        _ => {
-            let message = format!("there is no method `{}`", brief(method));
-            return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None));
-        }
-    };
+        _ => return None,
+    })
+}
+
+/// Whether there is a method, for requests that have a session or for those that stand for themselves.
+pub(super) fn serves(method: &str, stateless: bool) -> bool {
+    let known = is_for_a_guest(method) || reader(method).is_some();
+    known && !(stateless && OF_SESSIONS.contains(&method))
+}
+
+fn request(method: &str, params: Option<&RawValue>) -> Result<ClientRequest, ErrorData> {
+    let read = reader(method).ok_or_else(|| no_method(method))?;
     // Only now: an unknown method is told so whatever its parameters are.
-    read(Params::parse(params)?)
+    let params = Params::parse(params)?;
+    match serves(method, params.is_stateless()) {
+        true => read(params),
+        false => Err(no_method(method)),
+    }
+}
+
+pub(super) fn no_method(method: &str) -> ErrorData {
+    let message = format!("there is no method `{}`", brief(method));
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message, None)
 }
 
 /// The notifications that mean something here, by method.
@@ -301,6 +324,20 @@ impl Params {
         Ok(Self { fields, meta })
     }
 
+    /// Whether they name a revision of the protocol that has no sessions.
+    fn is_stateless(&self) -> bool {
+        let meta = self.meta.clone().map(|meta| RequestMetaObject(MetaObject(meta)));
+        let version = meta.and_then(|meta| meta.protocol_version());
+        version.is_some_and(|version| !version.has_initialize())
+    }
+
+    fn page<M: Default>(
+        self,
+    ) -> Result<RequestOptionalParam<M, PaginatedRequestParams>, ErrorData> {
+        let Request { method, params, extensions, .. } = self.request::<M, _>()?;
+        Ok(RequestOptionalParam { method, params: Some(params), extensions })
+    }
+
     fn request<M: Default, P: DeserializeOwned>(self) -> Result<Request<M, P>, ErrorData> {
         let extensions = extensions(self.meta);
         let mut request = Request::new(decode(self.fields)?);
@@ -322,7 +359,7 @@ fn extensions(meta: Option<JsonObject>) -> Extensions {
     extensions
 }
 
-fn bad_params(error: &serde_json::Error) -> ErrorData {
+pub(super) fn bad_params(error: &serde_json::Error) -> ErrorData {
     ErrorData::invalid_params(format!("`params`: {}", brief(error)), None)
 }
 

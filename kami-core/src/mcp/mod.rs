@@ -2,9 +2,13 @@
 //!
 //! A line travels like this: `lines` cuts it out of the input, `message` reads it or refuses
 //! it, `stdio` takes note in `unanswered` that it wants an answer, `session` decides which era of
-//! the protocol it speaks, `handler` lists tools or calls one, `outcome` turns what came of the call
-//! into a reply, `events` tells what the tool says meanwhile, and `outbox` writes it all out in
-//! order. Calls of tools take a way of their own past rmcp's service loop, through `calls`.
+//! the protocol it speaks, `handler` lists what there is, and `outbox` writes it all out in order.
+//!
+//! What takes a guest to answer (a tool, a resource, a prompt, suggestions) is a `request` of its own
+//! kind, and takes a way of its own past rmcp's service loop, through `calls`. `answer` finds what is
+//! meant and enters the guest, `events` tells what it says meanwhile, and `outcome` turns what came
+//! of it into a reply. Where the guest needs input first, `abilities` tells what the client can be
+//! asked; then `questions` asks it, or `sealed` keeps the guest's state on its way through the client.
 //!
 //! Both eras are spoken on one connection, and each request says by itself which one it means:
 //! 2026-07-28, where every request carries its protocol version in `_meta`, and 2025-11-25 back to
@@ -14,17 +18,25 @@
 //! public here. Its own handshake and its own transport are not used: the first ends the connection
 //! when a client opens with anything unexpected, the second is silent about what is not JSON.
 
+mod abilities;
+mod answer;
 mod calls;
 mod events;
 mod handler;
 mod http;
 mod lines;
 mod message;
+mod news;
 mod outbox;
 mod outcome;
+mod param_headers;
+mod questions;
+mod request;
+mod sealed;
 mod session;
 mod stdin;
 mod stdio;
+mod tasks;
 mod unanswered;
 mod wire;
 #[cfg(test)]
@@ -44,7 +56,7 @@ use tokio::task::JoinError;
 
 use crate::audit::{AuditEvent, AuditLog};
 use crate::auth::{Gate, ToolSelection};
-use crate::call::CallReport;
+use crate::call::{CallReport, Listing};
 use crate::digest::Digest;
 use crate::metrics::Metrics;
 use crate::rate::TokenBucket;
@@ -52,9 +64,11 @@ use crate::resolve::Resolver;
 use crate::scheduler::Principal;
 use handler::Handler;
 use http::Door;
+use news::NewsDesk;
 use outbox::Outbox;
 use session::{Session, subscriptions};
 use stdio::StdioTransport;
+use tasks::{SeenTo, Tasks};
 
 pub use http::{HostName, HostNameError, WebOrigin, WebOriginError};
 pub use stdio::stdio_pipes;
@@ -186,11 +200,12 @@ impl Server {
         let (outbox, writing) = Outbox::open(output);
         let mut writing = tokio::spawn(writing);
         let ended = watch::Sender::new(false);
-        let generation = watch::Sender::new(0);
+        let desk = NewsDesk::new();
         let (read_failed, mut read_error) = oneshot::channel();
 
-        let handler = self.handlers(&generation, &ended, None)();
-        let handler = Arc::new(handler);
+        let tasks = self.tasks();
+        let handler = Arc::new(self.handlers(&desk, &tasks, &ended, None)());
+        let _seen_to = SeenTo::new(Arc::clone(&handler));
         let transport =
             StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
         let session =
@@ -217,7 +232,7 @@ impl Server {
                     }
                 }
             }
-            never = self.watch(&generation) => match never {},
+            never = self.watch(&desk) => match never {},
         };
         served.map_err(ServeError::Stopped)?;
         let written = match written {
@@ -266,9 +281,11 @@ impl Server {
             }
         }
         let ended = watch::Sender::new(false);
-        let generation = watch::Sender::new(0);
+        let desk = NewsDesk::new();
+        let tasks = self.tasks();
         let (metrics, exposition) = Metrics::new(self.resolver.engine());
-        let handlers = self.handlers(&generation, &ended, Some(metrics));
+        let handlers = self.handlers(&desk, &tasks, &ended, Some(metrics));
+        let _seen_to = SeenTo::new(Arc::new(handlers()));
         let exposed = !address.is_loopback();
         let door = Door::new(handlers, options, exposed, exposition, ended.subscribe());
         let door = Arc::new(door);
@@ -278,25 +295,34 @@ impl Server {
         };
         tokio::select! {
             () = door.serve(listener, shutdown) => Ok(()),
-            never = self.watch(&generation) => match never {},
+            never = self.watch(&desk) => match never {},
         }
+    }
+
+    fn tasks(&self) -> Arc<Tasks> {
+        Arc::new(Tasks::new(&self.resolver.data().tasks_dir()))
     }
 
     /// Makes the handlers of connections and sessions, who share what a client may do in a minute.
     fn handlers(
         &self,
-        generation: &watch::Sender<i64>,
+        desk: &NewsDesk,
+        tasks: &Arc<Tasks>,
         ended: &watch::Sender<bool>,
         metrics: Option<Metrics>,
     ) -> impl Fn() -> Handler + Send + Sync + 'static {
         let (resolver, options) = (Arc::clone(&self.resolver), self.options.clone());
-        let (generation, ended) = (generation.subscribe(), ended.subscribe());
+        let (desk, ended) = (desk.clone(), ended.subscribe());
+        let state_keys = Arc::default();
+        let tasks = Arc::clone(tasks);
         let rate = options.calls_per_minute.map(|most| Arc::new(TokenBucket::per_minute(most)));
         move || {
             Handler::new(
                 Arc::clone(&resolver),
                 options.clone(),
-                generation.clone(),
+                desk.clone(),
+                Arc::clone(&state_keys),
+                Arc::clone(&tasks),
                 ended.clone(),
                 rate.clone(),
                 metrics.clone(),
@@ -304,13 +330,13 @@ impl Server {
         }
     }
 
-    /// Publishes the generation of the catalog whenever it changes, and records which policy is in
+    /// Tells everybody whenever the catalog changes, and records which policy is in
     /// force.
-    async fn watch(&self, generation: &watch::Sender<i64>) -> Infallible {
+    async fn watch(&self, desk: &NewsDesk) -> Infallible {
         let mut interval =
             tokio::time::interval(self.options.watch_interval.max(MIN_WATCH_INTERVAL));
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut known = None;
+        let mut known: Option<(i64, Vec<Listing>)> = None;
         let mut policy = None;
         loop {
             interval.tick().await;
@@ -318,12 +344,18 @@ impl Server {
             if std::mem::replace(&mut policy, current) != current {
                 self.record_policy(current).await;
             }
-            match self.resolver.catalog() {
-                Ok(catalog) => {
-                    let current = catalog.generation();
-                    if known.replace(current).is_some_and(|known| known != current) {
-                        generation.send_replace(current);
-                    }
+            let current = self.resolver.catalog().and_then(|catalog| {
+                let same = known.as_ref().is_some_and(|(known, _)| *known == catalog.generation());
+                Ok((!same).then_some((catalog.generation(), catalog.listings()?)))
+            });
+            match current {
+                Ok(None) => {}
+                Ok(Some((generation, listings))) => {
+                    let before = known.replace((generation, listings.clone()));
+                    let Some((_, before)) = before else { continue };
+                    // What was there and is not any more is another list, too.
+                    let gone = before.into_iter().filter(|listing| !listings.contains(listing));
+                    gone.chain(listings.iter().copied()).for_each(|listing| desk.changed(listing));
                 }
                 Err(error) => tracing::warn!(%error, "the registry cannot be read"),
             }

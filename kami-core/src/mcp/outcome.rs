@@ -15,13 +15,20 @@ use rmcp::model::{
     MetaObject, TextContent, Tool, ToolAnnotations,
 };
 
+use serde_json::json;
+
+use super::message::brief;
+use super::session::Era;
 use crate::audit::AuditError;
 use crate::call::{
     CallError, CallOutcome, CallReport, CallStats, Content, ContentAnnotations, ContentBody,
-    ResourceBody, ResourceContents, ResourceLink, Role, ToolResult,
+    Outcome, Prompt, PromptMessage, Report, ResourceBody, ResourceContents, ResourceLink, Role,
+    Suggestions, ToolResult,
 };
 use crate::grants::Denial;
-use crate::resolve::{CatalogEntry, ResolveError};
+use crate::manifest::{Audience, JsonObject, PromptArgument, ResourceAnnotations};
+use crate::registry::InstalledPackage;
+use crate::resolve::{CatalogEntry, PromptEntry, ResolveError, ResourceEntry, TemplateEntry};
 use crate::witness::UNRECORDED;
 
 /// The key in a result's `_meta` under which stands what a call took.
@@ -63,10 +70,10 @@ pub(super) fn unknown_tool(error: &ResolveError) -> ErrorData {
     ErrorData::invalid_params(error.to_string(), None)
 }
 
-/// A tool that is installed and may not run.
-pub(super) fn refusal(entry: &CatalogEntry, error: &ResolveError) -> CallToolResult {
-    let (tool, code) = (entry.wire_name.as_str(), error.code());
-    tracing::warn!(tool, code, error = error as &dyn Error, "a tool was refused");
+/// What is installed under `name`, and may not run: what a client is told.
+pub(super) fn refusal(name: &str, error: &ResolveError) -> String {
+    let code = error.code();
+    tracing::warn!(name, code, error = error as &dyn Error, "a tool was refused");
     let why = match error {
         ResolveError::Signature { source, .. } => format!("{error}: {source}"),
         // These speak of the host's own files.
@@ -74,19 +81,14 @@ pub(super) fn refusal(entry: &CatalogEntry, error: &ResolveError) -> CallToolRes
         | ResolveError::Trust(_)
         | ResolveError::Policy(_)
         | ResolveError::Engine(_)
-        | ResolveError::Interrupted => format!("`{tool}` cannot be loaded"),
+        | ResolveError::Interrupted => format!("`{}` cannot be loaded", brief(name)),
         _ => error.to_string(),
     };
-    failure(format!("{why} [{code}]"))
+    format!("{why} [{code}]")
 }
 
-/// A call that was refused before its tool was looked for.
-pub(super) fn refused(error: &CallError) -> CallToolResult {
-    failure(error.for_model())
-}
-
-/// A call that is not made because it could not be recorded.
-pub(super) fn unrecorded(error: &AuditError) -> CallToolResult {
+/// A call that is not made because it could not be recorded: what a client is told.
+pub(super) fn unrecorded(error: &AuditError) -> String {
     match error {
         // The log has said so itself, once.
         AuditError::Failed(_) => tracing::debug!("a call was refused: the audit log failed"),
@@ -94,25 +96,126 @@ pub(super) fn unrecorded(error: &AuditError) -> CallToolResult {
             tracing::error!(error = error as &dyn Error, "a call was refused: the audit log failed")
         }
     }
-    failure(format!("the call cannot be recorded, and so is not made [{UNRECORDED}]"))
-}
-
-/// What came of a call.
-pub(super) fn reply(entry: &CatalogEntry, report: CallReport) -> CallToolResult {
-    log(entry, &report);
-    match report.outcome {
-        CallOutcome::Complete(result) => success(result),
-        CallOutcome::Failed(error) => failed(&error, &report.denials),
-    }
+    format!("the call cannot be recorded, and so is not made [{UNRECORDED}]")
 }
 
 /// What a client would be told about a call, as JSON.
 pub(super) fn json(report: &CallReport) -> serde_json::Value {
     let result = match &report.outcome {
         CallOutcome::Complete(result) => success(result.clone()),
+        CallOutcome::InputRequired(input) => failure(input.unanswered().for_model()),
         CallOutcome::Failed(error) => failed(error, &report.denials),
     };
     serde_json::to_value(result).unwrap_or_default()
+}
+
+/// What a resource holds.
+pub(super) fn contents(contents: Vec<ResourceContents>, era: Era) -> JsonObject {
+    let contents: Vec<_> = contents.into_iter().map(resource).collect();
+    let mut result = JsonObject::new();
+    result.insert("contents".to_owned(), json!(contents));
+    if era == Era::Stateless {
+        // Nobody says when it changes.
+        result.insert("ttlMs".to_owned(), 0.into());
+        result.insert("cacheScope".to_owned(), "private".into());
+    }
+    result
+}
+
+/// A prompt, filled in.
+pub(super) fn prompt(prompt: Prompt) -> JsonObject {
+    let message = |PromptMessage { role, content }| json!({"role": role_name(role), "content": block(content)});
+    let messages: Vec<_> = prompt.messages.into_iter().map(message).collect();
+    let mut result = JsonObject::new();
+    if let Some(description) = prompt.description {
+        result.insert("description".to_owned(), description.into());
+    }
+    result.insert("messages".to_owned(), messages.into());
+    result
+}
+
+/// What a person may mean.
+pub(super) fn suggestions(Suggestions { values, total, has_more }: Suggestions) -> JsonObject {
+    let mut completion = json!({"values": values, "hasMore": has_more});
+    if let Some(total) = total {
+        completion["total"] = total.into();
+    }
+    JsonObject::from_iter([("completion".to_owned(), completion)])
+}
+
+/// What a client is told about what no model reads.
+pub(super) fn error(error: &CallError) -> ErrorData {
+    match error {
+        CallError::InvalidArguments(_) | CallError::NotFound(_) => {
+            ErrorData::invalid_params(error.for_model(), None)
+        }
+        _ => ErrorData::internal_error(error.for_model(), None),
+    }
+}
+
+/// The definition of a prompt under its name on the wire.
+pub(super) fn prompt_definition(entry: &PromptEntry) -> model::Prompt {
+    let definition = entry.definition();
+    let argument = |argument: &PromptArgument| {
+        let mut told = model::PromptArgument::new(argument.name.clone());
+        told.title.clone_from(&argument.title);
+        told.description.clone_from(&argument.description);
+        told.required = Some(argument.required);
+        told
+    };
+    let arguments: Vec<_> = definition.arguments.iter().map(argument).collect();
+    let arguments = (!arguments.is_empty()).then_some(arguments);
+    let mut prompt =
+        model::Prompt::new(entry.wire_name.as_str(), definition.description.clone(), arguments);
+    prompt.title.clone_from(&definition.title);
+    prompt
+}
+
+/// The definition of a resource.
+pub(super) fn resource_definition(entry: &ResourceEntry) -> model::Resource {
+    let definition = entry.definition();
+    let about = &definition.about;
+    let mut resource = model::Resource::new(definition.uri.as_str(), about.name.as_str());
+    resource.title.clone_from(&about.title);
+    resource.description.clone_from(&about.description);
+    resource.mime_type.clone_from(&about.mime_type);
+    resource.size = definition.size;
+    resource.annotations = about.annotations.clone().map(|hints| annotations(hints.into()));
+    resource
+}
+
+/// The definition of resources of one form.
+pub(super) fn template_definition(entry: &TemplateEntry) -> model::ResourceTemplate {
+    let definition = entry.definition();
+    let about = &definition.about;
+    let form = definition.uri_template.as_str();
+    let mut template = model::ResourceTemplate::new(form, about.name.as_str());
+    template.title.clone_from(&about.title);
+    template.description.clone_from(&about.description);
+    template.mime_type.clone_from(&about.mime_type);
+    template.annotations = about.annotations.clone().map(|hints| annotations(hints.into()));
+    template
+}
+
+impl From<ResourceAnnotations> for ContentAnnotations {
+    fn from(hints: ResourceAnnotations) -> Self {
+        let role = |audience| match audience {
+            Audience::User => Role::User,
+            Audience::Assistant => Role::Assistant,
+        };
+        Self {
+            audience: hints.audience.into_iter().map(role).collect(),
+            priority: hints.priority,
+            last_modified: hints.last_modified,
+        }
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Assistant => "assistant",
+    }
 }
 
 /// Tells in the result's `_meta` what the call took.
@@ -129,21 +232,22 @@ pub(super) fn attach(result: &mut CallToolResult, stats: &CallStats) {
 }
 
 /// Tells the operator. Guest text is shown escaped, so that it cannot pass for anything else.
-fn log(entry: &CatalogEntry, report: &CallReport) {
-    let tool = entry.wire_name.as_str();
+pub(super) fn log<T>(tool: &str, package: &InstalledPackage, report: &Report<T>) {
     for denial in &report.denials {
         let (thing, rule, code) = (&denial.thing, denial.rule, denial.rule.code());
-        let fix = denial.hint(entry.package.id().as_str()).unwrap_or_default();
+        let fix = denial.hint(package.id().as_str()).unwrap_or_default();
         tracing::warn!(tool, ?thing, %rule, code, ?fix, "a tool was denied something");
     }
     match &report.outcome {
-        CallOutcome::Complete(_) => {
+        Outcome::Complete(_) | Outcome::InputRequired(_) => {
             tracing::debug!(tool, total = ?report.stats.total, inside = ?report.stats.inside, "called");
         }
-        CallOutcome::Failed(error @ (CallError::Tool(_) | CallError::InvalidArguments(_))) => {
+        Outcome::Failed(
+            error @ (CallError::Tool(_) | CallError::NotFound(_) | CallError::InvalidArguments(_)),
+        ) => {
             tracing::debug!(tool, code = error.code(), ?error, "a tool declined a call");
         }
-        CallOutcome::Failed(error) => {
+        Outcome::Failed(error) => {
             let stderr = end_of(&report.stderr.text);
             tracing::warn!(tool, code = error.code(), ?error, ?stderr, "a call failed");
         }
@@ -157,7 +261,7 @@ fn end_of(text: &str) -> &str {
 }
 
 /// A failure in the tool's words, and in one line of ours what was denied to it on the way.
-fn failed(error: &CallError, denials: &[Denial]) -> CallToolResult {
+pub(super) fn failed(error: &CallError, denials: &[Denial]) -> CallToolResult {
     let mut result = failure(error.for_model());
     if let Some((first, others)) = denials.split_first() {
         let more = match others.len() {
@@ -169,11 +273,11 @@ fn failed(error: &CallError, denials: &[Denial]) -> CallToolResult {
     result
 }
 
-fn failure(text: String) -> CallToolResult {
+pub(super) fn failure(text: String) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(text)])
 }
 
-fn success(result: ToolResult) -> CallToolResult {
+pub(super) fn success(result: ToolResult) -> CallToolResult {
     let content = result.content.into_iter().map(block).collect();
     let mut reply = CallToolResult::success(content);
     reply.structured_content = result.structured;

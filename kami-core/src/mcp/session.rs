@@ -67,8 +67,19 @@ impl Era {
     pub(super) fn of(meta: &RequestMetaObject, in_session: bool) -> Result<Self, ErrorData> {
         check_meta(meta)?;
         match meta.protocol_version() {
-            Some(version) if !version.has_initialize() => Ok(Self::Stateless),
-            Some(_) => Ok(Self::Session),
+            Some(version) => {
+                let supported = supported_versions();
+                if !supported.contains(&version) {
+                    return Err(ErrorData::unsupported_protocol_version(version, &supported));
+                }
+                let missing = meta.missing_required_keys(&version);
+                if !missing.is_empty() {
+                    let missing = missing.join("`, `");
+                    let message = format!("`_meta` lacks `{missing}`, or its value is not valid");
+                    return Err(ErrorData::invalid_params(message, None));
+                }
+                Ok(if version.has_initialize() { Self::Session } else { Self::Stateless })
+            }
             None if in_session => Ok(Self::Session),
             None => Err(ErrorData::invalid_params(
                 "the protocol version is unknown: send `initialize` first, or name it in `_meta` \
@@ -125,9 +136,16 @@ impl Service<RoleServer> for Session {
         };
         let answering = Service::handle_request(&*self.handler, request, context);
         let mut result = survive(answering).await?;
-        // rmcp itself identifies the server on the others.
-        if let (Era::Stateless, ServerResult::ListToolsResult(result)) = (era, &mut result) {
-            self.handler.stamp(result.meta.get_or_insert_default());
+        if era == Era::Stateless {
+            let meta = match &mut result {
+                ServerResult::ListToolsResult(result) => &mut result.meta,
+                ServerResult::ListPromptsResult(result) => &mut result.meta,
+                ServerResult::ListResourcesResult(result) => &mut result.meta,
+                ServerResult::ListResourceTemplatesResult(result) => &mut result.meta,
+                // rmcp itself identifies the server on the others.
+                _ => return Ok(result),
+            };
+            self.handler.stamp(meta.get_or_insert_default());
         }
         Ok(result)
     }

@@ -28,6 +28,7 @@ use super::handler::Handler;
 use super::lines::{LONGEST, Line, LineReader};
 use super::message::{Fate, Refusal, brief, read};
 use super::outbox::Outbox;
+use super::questions::Questions;
 use super::stdin::Stdin;
 use super::unanswered::{Ticket, Unanswered};
 
@@ -58,6 +59,7 @@ pub(super) struct StdioTransport<R> {
     lines: LineReader<R>,
     outbox: Outbox,
     unanswered: Arc<Unanswered>,
+    questions: Arc<Questions>,
     calls: Calls,
     /// Calls that were read, and are begun before anything is waited for.
     batch: Vec<Accepted>,
@@ -79,11 +81,14 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
         read_failed: oneshot::Sender<io::Error>,
     ) -> Self {
         let unanswered = Arc::new(Unanswered::with_room_for(handler.accepted()));
+        let questions = Arc::<Questions>::default();
+        let (waiting, asking) = (Arc::clone(&unanswered), Arc::clone(&questions));
         Self {
             lines: LineReader::new(input),
-            calls: Calls::new(handler, outbox.clone(), Arc::clone(&unanswered)),
+            calls: Calls::new(handler, outbox.clone(), waiting, asking),
             outbox,
             unanswered,
+            questions,
             batch: Vec::with_capacity(MOST_TOGETHER),
             turning_point: None,
             ended,
@@ -121,8 +126,12 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
             match fate {
                 Fate::Ignore => {}
                 Fate::Refuse(refusal) => self.outbox.push(&refusal),
-                Fate::Call(call) => match self.expect(&call.id, size) {
-                    Ok(ticket) => self.batch.push(Accepted { call, ticket }),
+                Fate::Reply(reply) => {
+                    self.calls.begin(self.batch.drain(..));
+                    self.questions.answered(reply);
+                }
+                Fate::Enter(request) => match self.expect(&request.id, size) {
+                    Ok(ticket) => self.batch.push(Accepted { request, ticket }),
                     Err(why) => self.outbox.push(&Refusal::invalid(None, why)),
                 },
                 Fate::Accept(message) => match self.admit(&message, size) {
@@ -217,6 +226,7 @@ impl<R: AsyncRead + Send + Unpin> Transport<RoleServer> for StdioTransport<R> {
             }
             self.ended.send_replace(true);
         }
+        self.questions.close();
         self.unanswered.none().await;
         self.outbox.below(1).await;
         None

@@ -226,7 +226,7 @@ fn hostile_lines() -> Vec<Hostile> {
         (r#"{"jsonrpc":"2.0","id":7,"id":8,"method":"ping"}"#, null.clone(), -32600),
         (r#"{"jsonrpc":"2.0","id":7,"method":"no/such\nmethod"}"#, json!(7), -32601),
         (r#"{"jsonrpc":"2.0","id":7,"method":"no/such","params":5}"#, json!(7), -32601),
-        (r#"{"jsonrpc":"2.0","id":7,"method":"prompts/list"}"#, json!(7), -32601),
+        (r#"{"jsonrpc":"2.0","id":7,"method":"prompts/lists"}"#, json!(7), -32601),
         (r#"{"jsonrpc":"2.0","id":"a","method":"tools/call"}"#, json!("a"), -32602),
         (r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":5}}"#, json!(7), -32602),
         (r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":[]}"#, json!(7), -32602),
@@ -362,7 +362,14 @@ async fn every_revision_is_spoken() {
         let reply = Client::connect().initialize(version).await;
         let result = &reply["result"];
         assert_eq!(result["protocolVersion"], version);
-        assert_eq!(result["capabilities"], json!({"logging": {}, "tools": {"listChanged": true}}));
+        let capabilities = json!({
+            "completions": {},
+            "logging": {},
+            "prompts": {"listChanged": true},
+            "resources": {"subscribe": true, "listChanged": true},
+            "tools": {"listChanged": true},
+        });
+        assert_eq!(result["capabilities"], capabilities);
         assert_eq!(
             result["serverInfo"],
             json!({"name": "kami", "version": env!("CARGO_PKG_VERSION")})
@@ -426,7 +433,7 @@ async fn a_client_need_not_wait_between_lines_and_the_end_is_clean() {
 #[tokio::test]
 async fn a_subscription_is_acknowledged_and_closed_in_good_order() {
     let mut client = Client::connect();
-    let wish = json!({"notifications": {"toolsListChanged": true, "promptsListChanged": true}});
+    let wish = json!({"notifications": {"toolsListChanged": true, "otherThings": true}});
     let acknowledged = client.ask(&stateless(4, "subscriptions/listen", wish)).await;
     assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged");
     assert_eq!(acknowledged["params"]["notifications"], json!({"toolsListChanged": true}));

@@ -92,6 +92,16 @@ impl DataDir {
         self.keys_dir().join("secrets.key")
     }
 
+    /// The root of the keys that seal what guests want back through a client.
+    pub fn request_state_key_file(&self) -> PathBuf {
+        self.keys_dir().join("request-state.key")
+    }
+
+    /// Calls that go on as tasks.
+    pub fn tasks_dir(&self) -> PathBuf {
+        self.path.join("tasks")
+    }
+
     /// The private directories of running calls.
     pub fn scratch_dir(&self) -> PathBuf {
         self.path.join("scratch")

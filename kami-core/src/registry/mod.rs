@@ -25,6 +25,7 @@
 mod data_dir;
 mod names;
 mod naming;
+mod offers;
 mod pin;
 mod row;
 mod schema;
@@ -49,6 +50,7 @@ use crate::signing::{PublicKey, Rotation, SignedArtifact};
 
 pub use data_dir::DataDir;
 pub use names::CatalogEntry;
+pub use offers::{PromptEntry, ResourceEntry, TemplateEntry};
 pub use pin::Pin;
 pub use row::RowError;
 pub use selection::{ToolPattern, ToolPatternError, ToolSelection};
@@ -214,6 +216,19 @@ pub enum RegistryError {
         /// Whose it is.
         by: String,
     },
+    /// Another package has a URI, or others that begin so.
+    #[error(
+        "the resource `{uri}` cannot be told from `{taken}` of `{by}`: uninstall one of the two \
+         packages"
+    )]
+    UriTaken {
+        /// What the package offers.
+        uri: String,
+        /// What is there already, or how it begins.
+        taken: String,
+        /// Whose it is.
+        by: String,
+    },
     /// The package belongs to another key.
     #[error(
         "`{id}` is pinned to key {}, which signed it when it was first installed, and this file is \
@@ -374,6 +389,7 @@ impl Registry {
                 pin::keep(transaction, dir, package.id(), key, package.installed_at)?;
             }
             names::renew(transaction, dir)?;
+            offers::renew(transaction, dir)?;
             Ok(before)
         })?;
         // An entry that could not be read is mended by being replaced.
@@ -418,6 +434,7 @@ impl Registry {
             let package = row::delete(transaction, dir, id)?;
             let package = package.ok_or_else(|| RegistryError::NotInstalled(id.clone()))?;
             names::renew(transaction, dir)?;
+            offers::renew(transaction, dir)?;
             Ok(package)
         })?;
         let package = package

@@ -21,7 +21,7 @@ use crate::name::{PackageId, ToolName};
 
 macro_rules! entries {
     ($rest:literal) => {
-        concat!("SELECT names.name, names.package, names.tool FROM names ", $rest)
+        concat!("SELECT names.name, names.package, names.tool AS item FROM names ", $rest)
     };
 }
 
@@ -108,7 +108,7 @@ impl Registry {
     /// # Errors
     /// Where the database, or the entry of its package, cannot be read.
     pub fn tool(&self, name: &ToolName) -> Result<Option<CatalogEntry>, RegistryError> {
-        Ok(self.entries(BY_NAME, [name.as_str()])?.pop())
+        Ok(self.joined(BY_NAME, [name.as_str()], entry)?.pop())
     }
 
     /// The tool of this name in the package `id`.
@@ -116,7 +116,7 @@ impl Registry {
     /// # Errors
     /// Where the database, or the entry of its package, cannot be read.
     pub fn tool_of(&self, id: &str, tool: &str) -> Result<Option<CatalogEntry>, RegistryError> {
-        Ok(self.entries(OF_PACKAGE, [id, tool])?.pop())
+        Ok(self.joined(OF_PACKAGE, [id, tool], entry)?.pop())
     }
 
     /// At most `count` tools in the order of their names, from the first one after `after` on.
@@ -124,7 +124,7 @@ impl Registry {
     /// # Errors
     /// Where the database, or the entry of one of their packages, cannot be read.
     pub fn tools(&self, after: &str, count: usize) -> Result<Vec<CatalogEntry>, RegistryError> {
-        self.entries(PAGE, (after, i64::try_from(count).unwrap_or(i64::MAX)))
+        self.joined(PAGE, (after, i64::try_from(count).unwrap_or(i64::MAX)), entry)
     }
 
     /// How many tools there are.
@@ -220,12 +220,13 @@ impl Registry {
         Ok(renamed)
     }
 
-    /// Reads tools by a query for rows of names, as all of it was at one moment.
-    fn entries(
+    /// Reads rows that refer to their packages, with these, as all of it was at one moment.
+    pub(super) fn joined<T>(
         &self,
         query: &str,
         parameters: impl Params,
-    ) -> Result<Vec<CatalogEntry>, RegistryError> {
+        entry: impl Fn(&Row<'_>, Arc<InstalledPackage>) -> Result<T, RowError>,
+    ) -> Result<Vec<T>, RegistryError> {
         let failed = |error| RegistryError::sql(&self.dir, error);
         let reading = self.connection.unchecked_transaction().map_err(failed)?;
         let generation = super::generation(&reading).map_err(failed)?;
@@ -268,7 +269,7 @@ impl Registry {
 }
 
 fn entry(row: &Row<'_>, package: Arc<InstalledPackage>) -> Result<CatalogEntry, RowError> {
-    let index = required(row, "tool", |tool| {
+    let index = required(row, "item", |tool| {
         let mut tools = package.manifest.tools.iter();
         tools.position(|found| found.name.as_str() == tool).ok_or("its manifest has no such tool")
     })?;

@@ -5,7 +5,7 @@ use std::error::Error;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row, named_params};
 
-use super::{DataDir, InstalledPackage, RegistryError, names};
+use super::{DataDir, InstalledPackage, RegistryError, names, offers};
 use crate::digest::Digest;
 use crate::grants::Grant;
 use crate::manifest::Manifest;
@@ -65,7 +65,8 @@ pub(super) fn select(
     Ok(packages)
 }
 
-/// Adds a package, which must not be there. Its tools get their names by [`names::renew`].
+/// Adds a package, which must not be there. Its tools and prompts get their names by
+/// [`names::renew`] and [`offers::renew`].
 pub(super) fn insert(
     connection: &Connection,
     dir: &DataDir,
@@ -89,7 +90,8 @@ pub(super) fn insert(
             ":installed_at": i64::try_from(package.installed_at).unwrap_or(i64::MAX),
         })
         .map_err(failed)?;
-    names::add(connection, key, &package.manifest).map_err(failed)
+    names::add(connection, key, &package.manifest).map_err(failed)?;
+    offers::add(connection, dir, key, &package.manifest)
 }
 
 /// Replaces the grant of a package.

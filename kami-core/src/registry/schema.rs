@@ -75,6 +75,22 @@ const MIGRATIONS: &[&str] = &[
          SELECT package || '/' || name, package, name FROM tools;
      DROP TABLE tools;
      ALTER TABLE meta ADD COLUMN tools INTEGER NOT NULL DEFAULT 0;",
+    // What packages offer besides tools; those that are installed offer nothing else.
+    "CREATE TABLE prompts (
+         name TEXT NOT NULL PRIMARY KEY,
+         package INTEGER NOT NULL REFERENCES packages (key) ON DELETE CASCADE,
+         prompt TEXT NOT NULL
+     ) STRICT, WITHOUT ROWID;
+     CREATE UNIQUE INDEX one_prompt ON prompts (package, prompt);
+     CREATE TABLE uris (
+         template INTEGER NOT NULL,
+         uri TEXT NOT NULL,
+         prefix TEXT NOT NULL,
+         package INTEGER NOT NULL REFERENCES packages (key) ON DELETE CASCADE,
+         PRIMARY KEY (template, uri)
+     ) STRICT, WITHOUT ROWID;
+     CREATE INDEX uris_by_prefix ON uris (template, prefix);
+     CREATE INDEX uris_by_package ON uris (package);",
     // Who may connect, by the hash of what they show.
     "CREATE TABLE tokens (
          name TEXT NOT NULL PRIMARY KEY,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::CatalogEntry;
+use super::{CatalogEntry, InstalledPackage};
 use crate::name::{PackageId, ToolName};
 
 /// Names of tools: one, or all that fit a pattern in which `*` stands for any characters.
@@ -40,6 +40,20 @@ impl ToolPattern {
         match self.0.contains('/') {
             true => fits(&self.0, &tool.full_name()),
             false => fits(&self.0, tool.wire_name.as_str()),
+        }
+    }
+
+    /// Whether this names every tool of a package, also those of later versions.
+    pub fn names_all_of(&self, package: &InstalledPackage) -> bool {
+        let whole = |(id, tool): (&str, &str)| tool == "*" && fits(id, package.id().as_str());
+        self.0 == "*" || self.0.split_once('/').is_some_and(whole)
+    }
+
+    /// Whether this names a tool of a package, or could.
+    fn touches(&self, package: &InstalledPackage) -> bool {
+        match self.0.split_once('/') {
+            Some((id, _)) => fits(id, package.id().as_str()),
+            None => package.manifest.tools.iter().any(|tool| fits(&self.0, tool.name.as_str())),
         }
     }
 
@@ -99,6 +113,13 @@ impl ToolSelection {
     pub fn allows(&self, tool: &CatalogEntry) -> bool {
         (self.include.is_empty() || self.include.iter().any(|pattern| pattern.names(tool)))
             && !self.exclude.iter().any(|pattern| pattern.names_by_any_name(tool))
+    }
+
+    /// Whether a package is in it as a whole, with what it offers besides tools.
+    pub fn allows_all_of(&self, package: &InstalledPackage) -> bool {
+        let included = |pattern: &ToolPattern| pattern.names_all_of(package);
+        (self.include.is_empty() || self.include.iter().any(included))
+            && !self.exclude.iter().any(|pattern| pattern.touches(package))
     }
 
     /// Whether every tool is in it.

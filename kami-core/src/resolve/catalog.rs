@@ -6,8 +6,13 @@ use std::sync::{Arc, Mutex};
 use lru::LruCache;
 
 use super::{ResolveError, lock};
+use crate::manifest::ResourceUri;
 use crate::name::ToolName;
-use crate::registry::{CatalogEntry, DataDir, Registry, RegistryError};
+use crate::registry::{
+    CatalogEntry, DataDir, InstalledPackage, PromptEntry, Registry, RegistryError, ResourceEntry,
+    TemplateEntry,
+};
+use crate::sandbox::Listing;
 
 /// How many tools are found without asking the registry again, of those that were called last.
 const FOUND_TOOLS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
@@ -53,6 +58,17 @@ impl Catalog {
         lock(&self.registry).tool_count()
     }
 
+    /// Which lists are not empty, besides that of tools, which may be.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn listings(&self) -> Result<Vec<Listing>, RegistryError> {
+        let (resources, prompts) = lock(&self.registry).offers()?;
+        let listings =
+            [(Listing::Tools, true), (Listing::Resources, resources), (Listing::Prompts, prompts)];
+        Ok(listings.into_iter().filter(|(_, there)| *there).map(|(listing, _)| listing).collect())
+    }
+
     /// All tools in the order of their names or, where `after` is given, those after that name.
     /// They are read as they are taken.
     pub fn entries(&self, after: Option<&str>) -> Entries<'_> {
@@ -92,6 +108,92 @@ impl Catalog {
         };
         let missing = || ResolveError::NotFound { name: brief(name), nearest: None };
         found.filter(allows).ok_or_else(missing)
+    }
+
+    /// The prompt with a name on the wire, if there is one.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn prompt(&self, name: &str) -> Result<Option<PromptEntry>, RegistryError> {
+        match name.parse() {
+            Ok(name) => lock(&self.registry).prompt(&name),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The template of this form, as it is written, if there is one.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn template(&self, form: &str) -> Result<Option<TemplateEntry>, RegistryError> {
+        lock(&self.registry).template(form)
+    }
+
+    /// The package that a resource is read from, if there is one.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn owner_of(
+        &self,
+        uri: &ResourceUri,
+    ) -> Result<Option<Arc<InstalledPackage>>, RegistryError> {
+        lock(&self.registry).owner_of(uri)
+    }
+
+    /// At most `count` prompts in the order of their names, from the first one after `after` on.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn prompts(&self, after: &str, count: usize) -> Result<Vec<PromptEntry>, RegistryError> {
+        self.page(after, count, Registry::prompts, |entry| entry.wire_name.to_string())
+    }
+
+    /// At most `count` resources in the order of their URIs, from the first one after `after` on.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn resources(
+        &self,
+        after: &str,
+        count: usize,
+    ) -> Result<Vec<ResourceEntry>, RegistryError> {
+        self.page(after, count, Registry::resources, |entry| entry.definition().uri.to_string())
+    }
+
+    /// The same for the forms of resources.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn templates(
+        &self,
+        after: &str,
+        count: usize,
+    ) -> Result<Vec<TemplateEntry>, RegistryError> {
+        let form = |entry: &TemplateEntry| entry.definition().uri_template.as_str().to_owned();
+        self.page(after, count, Registry::templates, form)
+    }
+
+    /// Reads a page in chunks, between which others may read.
+    fn page<T>(
+        &self,
+        after: &str,
+        count: usize,
+        read: impl Fn(&Registry, &str, usize) -> Result<Vec<T>, RegistryError>,
+        key: impl Fn(&T) -> String,
+    ) -> Result<Vec<T>, RegistryError> {
+        let (mut page, mut after) = (Vec::new(), after.to_owned());
+        loop {
+            let wanted = CHUNK.min(count - page.len());
+            let chunk = read(&lock(&self.registry), &after, wanted)?;
+            let found = chunk.len();
+            if let Some(last) = chunk.last() {
+                after = key(last);
+            }
+            page.extend(chunk);
+            if found < CHUNK || page.len() == count {
+                return Ok(page);
+            }
+        }
     }
 
     fn read(&self, name: &str) -> Result<Option<CatalogEntry>, RegistryError> {

@@ -29,7 +29,7 @@ use crate::schema::{Schema, SchemaError};
 use crate::secrets::SecretSource;
 use crate::signing::{SignatureError, SignedArtifact, TrustError, TrustStore, Unsigned};
 
-pub use crate::registry::CatalogEntry;
+pub use crate::registry::{CatalogEntry, PromptEntry, ResourceEntry, TemplateEntry};
 pub use catalog::{Catalog, Entries};
 
 /// How many packages are kept ready. Each takes some hundred kilobytes.
@@ -77,8 +77,8 @@ pub enum ResolveError {
         #[source]
         source: SignatureError,
     },
-    /// A schema that cannot be used to check arguments.
-    #[error("the input schema of `{tool}` cannot be used: {source}")]
+    /// A schema that cannot be used to check arguments, or results.
+    #[error("a schema of `{tool}` cannot be used: {source}")]
     Schema {
         /// Whose schema.
         tool: ToolName,
@@ -142,30 +142,35 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
-/// A tool whose bytes, signature, schema and grants hold: the only thing that can be called.
-pub struct VerifiedTool {
-    package: PackageId,
-    definition: ToolDefinition,
-    arguments: Schema,
-    sandbox: Arc<Sandbox>,
+/// A package whose bytes, signature and grants hold: the only thing that is ever run.
+pub struct VerifiedPackage {
+    id: PackageId,
+    sandbox: Sandbox,
     priority: Priority,
 }
 
-impl VerifiedTool {
-    /// Compiles and links the tools of a verified artifact under a policy's ruling, or under a
-    /// grant where there is no policy.
+/// A tool of such a package, whose schemas hold too.
+pub struct VerifiedTool {
+    package: Arc<VerifiedPackage>,
+    definition: ToolDefinition,
+    arguments: Schema,
+    results: Option<Schema>,
+}
+
+impl VerifiedPackage {
+    /// Compiles and links a verified artifact under a policy's ruling, or under a grant where there
+    /// is no policy.
     ///
     /// This takes CPU time in proportion to the component's size: call it off the async threads.
     ///
     /// # Errors
-    /// Where the component is not valid, needs what this host does not offer, or has a schema that
-    /// cannot be used.
+    /// Where the component is not valid, or needs what this host does not offer.
     pub fn load(
         engine: &Engine,
         signed: &SignedArtifact,
         ruling: impl Into<Ruling>,
         surroundings: &Surroundings,
-    ) -> Result<Vec<Arc<Self>>, ResolveError> {
+    ) -> Result<Arc<Self>, ResolveError> {
         let artifact = signed.artifact();
         let manifest = artifact.manifest();
         let package = &manifest.package.id;
@@ -191,29 +196,12 @@ impl VerifiedTool {
             Some(package),
         )
         .map_err(|source| ResolveError::Sandbox { package: package.clone(), source })?;
-        let sandbox = Arc::new(sandbox);
-        let tools = manifest.tools.iter().map(|definition| {
-            Ok(Arc::new(Self {
-                package: package.clone(),
-                arguments: Schema::compile(&definition.input_schema).map_err(|source| {
-                    ResolveError::Schema { tool: definition.name.clone(), source }
-                })?,
-                definition: definition.clone(),
-                sandbox: Arc::clone(&sandbox),
-                priority,
-            }))
-        });
-        tools.collect()
+        Ok(Arc::new(Self { id: package.clone(), sandbox, priority }))
     }
 
-    /// The package that it belongs to.
-    pub fn package(&self) -> &PackageId {
-        &self.package
-    }
-
-    /// What it is and takes.
-    pub fn definition(&self) -> &ToolDefinition {
-        &self.definition
+    /// Its identity.
+    pub fn id(&self) -> &PackageId {
+        &self.id
     }
 
     /// What it may do.
@@ -229,10 +217,72 @@ impl VerifiedTool {
     pub(crate) fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
+}
+
+impl VerifiedTool {
+    /// Loads a package, as [`VerifiedPackage::load`] does, with all of its tools.
+    ///
+    /// # Errors
+    /// Where the package cannot be loaded, or has a schema that cannot be used.
+    pub fn load(
+        engine: &Engine,
+        signed: &SignedArtifact,
+        ruling: impl Into<Ruling>,
+        surroundings: &Surroundings,
+    ) -> Result<Vec<Arc<Self>>, ResolveError> {
+        let package = VerifiedPackage::load(engine, signed, ruling, surroundings)?;
+        Self::all(&package, &signed.artifact().manifest().tools)
+    }
+
+    fn all(
+        package: &Arc<VerifiedPackage>,
+        definitions: &[ToolDefinition],
+    ) -> Result<Vec<Arc<Self>>, ResolveError> {
+        let tool = |definition: &ToolDefinition| {
+            let compile = |schema| {
+                Schema::compile(schema).map_err(|source| ResolveError::Schema {
+                    tool: definition.name.clone(),
+                    source,
+                })
+            };
+            Ok(Arc::new(Self {
+                package: Arc::clone(package),
+                arguments: compile(&definition.input_schema)?,
+                results: definition.output_schema.as_ref().map(compile).transpose()?,
+                definition: definition.clone(),
+            }))
+        };
+        definitions.iter().map(tool).collect()
+    }
+
+    /// The package that it belongs to.
+    pub fn package(&self) -> &PackageId {
+        self.package.id()
+    }
+
+    /// What it is and takes.
+    pub fn definition(&self) -> &ToolDefinition {
+        &self.definition
+    }
+
+    /// What it may do.
+    pub fn effective(&self) -> &Effective {
+        self.package.effective()
+    }
+
+    /// The package that runs it.
+    pub fn verified(&self) -> &VerifiedPackage {
+        &self.package
+    }
 
     /// What its arguments must fit.
     pub(crate) fn arguments(&self) -> &Schema {
         &self.arguments
+    }
+
+    /// What its structured content must fit, if it said so.
+    pub(crate) fn results(&self) -> Option<&Schema> {
+        self.results.as_ref()
     }
 }
 
@@ -288,9 +338,15 @@ impl TrustState {
 struct Slot {
     digest: Digest,
     grant: Grant,
-    tools: OnceLock<Vec<Arc<VerifiedTool>>>,
+    loaded: OnceLock<Loaded>,
     /// Held by the thread that makes it ready.
     loading: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What is run of a package.
+struct Loaded {
+    package: Arc<VerifiedPackage>,
+    tools: Vec<Arc<VerifiedTool>>,
 }
 
 /// How a [`Resolver`] runs tools.
@@ -384,6 +440,16 @@ impl Resolver {
         })
     }
 
+    /// The directory that holds everything.
+    pub fn data(&self) -> &DataDir {
+        &self.data
+    }
+
+    /// The clock by which keys expire.
+    pub(crate) fn clock(&self) -> fn() -> SystemTime {
+        self.clock
+    }
+
     /// The engine on which tools run.
     pub fn engine(&self) -> &Engine {
         &self.engine
@@ -429,12 +495,30 @@ impl Resolver {
     /// Where its file or record was changed, its signature does not hold, or it cannot be loaded.
     /// Nothing of a failed attempt is kept: the next one looks again.
     pub async fn resolve(&self, entry: &CatalogEntry) -> Result<Arc<VerifiedTool>, ResolveError> {
-        let slot = self.slot(&entry.package);
-        if slot.tools.get().is_none() {
-            self.fill(Arc::clone(&slot), Arc::clone(&entry.package)).await?;
+        let slot = self.filled(&entry.package).await?;
+        let tool = slot.loaded.get().and_then(|loaded| loaded.tools.get(entry.index));
+        tool.map(Arc::clone).ok_or_else(|| ResolveError::Record(entry.package.id().clone()))
+    }
+
+    /// Makes a package ready for what is no tool of it, or gives the one that is.
+    ///
+    /// # Errors
+    /// As with [`Self::resolve`].
+    pub async fn package(
+        &self,
+        package: &Arc<InstalledPackage>,
+    ) -> Result<Arc<VerifiedPackage>, ResolveError> {
+        let slot = self.filled(package).await?;
+        let package = slot.loaded.get().map(|loaded| Arc::clone(&loaded.package));
+        package.ok_or(ResolveError::Interrupted)
+    }
+
+    async fn filled(&self, package: &Arc<InstalledPackage>) -> Result<Arc<Slot>, ResolveError> {
+        let slot = self.slot(package);
+        if slot.loaded.get().is_none() {
+            self.fill(Arc::clone(&slot), Arc::clone(package)).await?;
         }
-        let tool = slot.tools.get().and_then(|tools| tools.get(entry.index)).map(Arc::clone);
-        tool.ok_or_else(|| ResolveError::Record(entry.package.id().clone()))
+        Ok(slot)
     }
 
     /// Makes a package ready, once. Who does not wait for the end of it does not make it end, and
@@ -445,14 +529,14 @@ impl Resolver {
         package: Arc<InstalledPackage>,
     ) -> Result<(), ResolveError> {
         let turn = Arc::clone(&slot.loading).lock_owned().await;
-        if slot.tools.get().is_some() {
+        if slot.loaded.get().is_some() {
             return Ok(());
         }
         let load = self.loader(package);
         let fill = move || {
             let _turn = turn;
-            let tools = load()?;
-            slot.tools.get_or_init(|| tools);
+            let loaded = load()?;
+            slot.loaded.get_or_init(|| loaded);
             Ok(())
         };
         tokio::task::spawn_blocking(fill).await.unwrap_or(Err(ResolveError::Interrupted))
@@ -470,7 +554,7 @@ impl Resolver {
         let slot = Arc::new(Slot {
             digest: package.digest,
             grant: package.grant.clone(),
-            tools: OnceLock::new(),
+            loaded: OnceLock::new(),
             loading: Arc::default(),
         });
         ready.put(id.clone(), Arc::clone(&slot));
@@ -481,7 +565,7 @@ impl Resolver {
     fn loader(
         &self,
         package: Arc<InstalledPackage>,
-    ) -> impl FnOnce() -> Result<Vec<Arc<VerifiedTool>>, ResolveError> + Send + 'static {
+    ) -> impl FnOnce() -> Result<Loaded, ResolveError> + Send + 'static {
         let engine = self.engine.clone();
         let surroundings = self.surroundings.clone();
         let data = self.data.clone();
@@ -493,7 +577,9 @@ impl Resolver {
             let trust = TrustStore::load(&data.trust_file())?;
             let signed = verify(bytes, &package, &trust, now)?;
             let ruling = rule(policy.as_ref(), &signed, &trust, &package.grant)?;
-            VerifiedTool::load(&engine, &signed, ruling, &surroundings)
+            let verified = VerifiedPackage::load(&engine, &signed, ruling, &surroundings)?;
+            let tools = VerifiedTool::all(&verified, &package.manifest.tools)?;
+            Ok(Loaded { package: verified, tools })
         }
     }
 }

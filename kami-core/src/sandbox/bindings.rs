@@ -2,7 +2,7 @@
 
 wasmtime::component::bindgen!({
     path: "wit",
-    world: "tool",
+    world: "server",
     exports: { default: async },
 });
 

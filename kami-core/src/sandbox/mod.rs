@@ -10,6 +10,7 @@ mod cpu;
 mod denials;
 mod egress;
 mod environment;
+mod exports;
 mod files;
 mod http;
 mod limiter;
@@ -31,7 +32,7 @@ use wasmtime_wasi::p2::bindings::filesystem;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::component::{Abi, Component};
+use crate::component::Component;
 use crate::engine::{Code, Engine, EngineError, Metering};
 use crate::grants::{Access, Denial, Effective, Recording, SCRATCH_PATH, ScratchMode};
 use crate::name::PackageId;
@@ -39,10 +40,11 @@ use crate::scheduler::{Permit, Principal, Priority};
 use crate::secrets::{Scrubber, SecretSource};
 
 pub(crate) use admission::Refusal;
-pub(crate) use bindings::exports::kami::tool::tools as contract;
+pub(crate) use bindings::exports::kami::tool as contract;
 pub(crate) use bindings::kami::tool::types;
-pub(crate) use bindings::{Tool, ToolPre, v0_1};
+pub(crate) use bindings::v0_1;
 pub(crate) use cpu::CpuClock;
+pub(crate) use exports::Entry;
 pub(crate) use limiter::is_out_of_memory;
 pub use mounts::MountError;
 pub use names::NameSource;
@@ -230,12 +232,6 @@ enum ScratchSource {
     Kept(Kept),
 }
 
-/// A linked component of either contract.
-pub(crate) enum Entry {
-    V0_1(v0_1::KamiToolPre<State>),
-    V0_2(ToolPre<State>),
-}
-
 impl Sandbox {
     /// Links `code`, which was compiled from `component`, under `effective` grants.
     ///
@@ -275,14 +271,10 @@ impl Sandbox {
             environment::link(&mut linker, recorder, &variables).map_err(SandboxError::Link)?;
         }
         let linked = linker.instantiate_pre(&code.component).map_err(SandboxError::Link)?;
-        let entry = match component.abi() {
-            Abi::V0_1 => v0_1::KamiToolPre::new(linked).map(Entry::V0_1),
-            Abi::V0_2 => ToolPre::new(linked).map(Entry::V0_2),
-        };
         Ok(Self {
             engine: engine.clone(),
             metering: code.metering,
-            entry: entry.map_err(SandboxError::Link)?,
+            entry: Entry::new(component, linked).map_err(SandboxError::Link)?,
             variables,
             mounts,
             scratch: scratch_source(&effective, surroundings, package),

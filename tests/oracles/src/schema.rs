@@ -28,7 +28,7 @@ pub fn check(bytes: &[u8]) {
     let mut naive = Naive { root: &schema, left: MAX_WEIGHT * values(&arguments) };
     let naive = if recursive { Err(Unknown) } else { naive.fits(&schema, &arguments) };
 
-    let problems = compiled.problems(&arguments);
+    let problems = compiled.problems(&arguments, "arguments");
     assert!(problems.len() <= 5 && problems.iter().all(|problem| problem.len() <= 1200));
     if recursive {
         return;

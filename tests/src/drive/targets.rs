@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kami_core::call::{CallArguments, CallOutcome, call};
+use kami_core::call::{CallArguments, call};
 use kami_core::resolve::{Resolver, VerifiedTool};
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -115,10 +115,8 @@ impl Inside {
         let tool = self.find(tool).await;
         let report = call(&tool, arguments, Arc::new(())).await;
         let taken = started.elapsed();
-        match report.outcome {
-            CallOutcome::Complete(_) => taken,
-            CallOutcome::Failed(error) => panic!("a call failed: {error}"),
-        }
+        report.outcome.complete().unwrap_or_else(|error| panic!("a call failed: {error}"));
+        taken
     }
 
     async fn find(&self, tool: &str) -> Arc<VerifiedTool> {

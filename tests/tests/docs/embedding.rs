@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use kami_core::call::{CallOutcome, Collected, ContentBody, call};
+use kami_core::call::{Collected, ContentBody, call};
 use kami_core::registry::DataDir;
 use kami_core::resolve::{HostOptions, Resolver};
 
@@ -22,14 +22,14 @@ pub async fn ask(
         let hint = denial.hint(tool.package().as_str()).unwrap_or_default();
         return Err(format!("{denial}; {hint}").into());
     }
-    match report.outcome {
-        CallOutcome::Complete(result) => {
+    match report.outcome.complete() {
+        Ok(result) => {
             let text = result.content.into_iter().find_map(|content| match content.body {
                 ContentBody::Text(text) => Some(text),
                 _ => None,
             });
             Ok(text.unwrap_or_default())
         }
-        CallOutcome::Failed(error) => Err(error.for_model().into()),
+        Err(error) => Err(error.for_model().into()),
     }
 }

@@ -383,6 +383,7 @@ fn an_address_that_others_reach_needs_tokens_and_a_name() {
         ("tools.example.com", "https://elsewhere.example", 403),
         ("tools.example.com.elsewhere.example", "", 403),
         ("10.0.0.6", "", 403),
+        ("somebody@tools.example.com", "", 403),
         ("rebound.example", "", 403),
     ] {
         let headers = [("Host", host), ("Origin", origin), ("Authorization", &authorization)];

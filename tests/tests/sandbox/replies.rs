@@ -350,7 +350,7 @@ fn described(raw: &Raw<'_>) -> Result<Vec<String>, String> {
             std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
         causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     });
-    described.map(|tools| tools.iter().map(|tool| tool.name.to_string()).collect())
+    described.map(|offers| offers.tools.iter().map(|tool| tool.name.to_string()).collect())
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn no_description_harms_the_host() {
     };
     let tool = r#"{"tools": [{"name": "t", "inputSchema": {"type": "object"}}]}"#;
     let tools = describe(&Raw { description: tool, ..Raw::default() });
-    assert_eq!(tools.map(|tools| tools[0].name.to_string()), Ok("t".to_owned()));
+    assert_eq!(tools.map(|offers| offers.tools[0].name.to_string()), Ok("t".to_owned()));
 
     for (raw, expected) in [
         (Raw::default(), "EOF while parsing"),

@@ -121,9 +121,9 @@ async fn neighbour_answers(resolver: &Arc<Resolver>) {
             async move { enter(&resolver, "neighbour/add", &json!({"a": 40, "b": 2})).await },
         );
     let called = answer.await.expect("the call does not panic").expect("the neighbour is welcome");
-    match called.report.outcome {
-        CallOutcome::Complete(result) => assert_eq!(result.structured, Some(json!({"result": 42}))),
-        CallOutcome::Failed(error) => panic!("the neighbour suffers: {error:?}"),
+    match called.report.outcome.complete() {
+        Ok(result) => assert_eq!(result.structured, Some(json!({"result": 42}))),
+        Err(error) => panic!("the neighbour suffers: {error:?}"),
     }
     assert!(asked.elapsed() < BOUND, "the neighbour took {:?}", asked.elapsed());
 }
@@ -172,6 +172,7 @@ impl Expect for Called {
                     _ => String::new(),
                 }
             }
+            CallOutcome::InputRequired(input) => input.unanswered().for_model(),
             CallOutcome::Failed(error) => error.for_model(),
         }
     }
@@ -180,7 +181,7 @@ impl Expect for Called {
     fn structured(&self) -> &Value {
         match &self.report.outcome {
             CallOutcome::Complete(result) => result.structured.as_ref().expect("it has structure"),
-            CallOutcome::Failed(error) => panic!("no structure, but {error:?}"),
+            other => panic!("no structure, but {other:?}"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kami_core::call::{call_as, describe};
+use kami_core::call::{Continuation, call_as, describe};
 use kami_core::component::Component;
 use kami_core::engine::{Allocation, Compiler, Metering, native_code};
 use kami_core::grants::{Capabilities, Limit};
@@ -234,9 +234,16 @@ fn the_policy_says_whose_calls_go_first() {
                 let arguments: JsonObject =
                     [("millis".to_owned(), json!(millis))].into_iter().collect();
                 // Each is a principal, so that it is not their turn that decides.
-                call_as(Principal::unnamed(), &tool, arguments, Arc::new(())).await;
+                call_as(
+                    Principal::unnamed(),
+                    &tool,
+                    arguments,
+                    Continuation::default(),
+                    Arc::new(()),
+                )
+                .await;
                 // Nobody listens once the order is known.
-                let _ = ended.send((name, tool.priority()));
+                let _ = ended.send((name, tool.verified().priority()));
             })
         };
         let first = begin("patient", FOR_EVER);

@@ -7,23 +7,23 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use rmcp::RoleServer;
-use rmcp::model::{
-    ClientJsonRpcMessage, JsonRpcMessage, ServerJsonRpcMessage, ServerNotification,
-    ToolListChangedNotification,
-};
+use rmcp::model::{ClientJsonRpcMessage, ErrorCode, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::body::{ReplyBody, Task};
+use super::headers::Spoken;
 use super::sessions::HttpSession;
 use super::{Reply, accepted, reply};
 use crate::auth::Identity;
+use crate::call::Listing;
+use crate::mcp::calls::Replied;
 use crate::mcp::handler::Handler;
 use crate::mcp::session::Session;
 use crate::mcp::wire::{Wire, json};
 
 /// What comes of a request in the end: its reply, if it gets one.
-type Work = Pin<Box<dyn Future<Output = Option<Vec<u8>>> + Send>>;
+type Work = Pin<Box<dyn Future<Output = Option<Replied>> + Send>>;
 
 /// One request, while it is answered.
 pub(super) struct Exchange {
@@ -52,13 +52,14 @@ impl Exchange {
         Arc::new(Said(self.said.clone()))
     }
 
-    /// Gives the reply as JSON, or as the end of a stream where something is said before it; none at
+    /// Gives the reply as JSON with the `status` that goes with its error, or as the end of a stream where something is said before it; none at
     /// all where there is none.
     ///
     /// The work ends with the connection.
     pub(super) async fn answer(
         mut self,
-        work: impl Future<Output = Option<Vec<u8>>> + Send + 'static,
+        work: impl Future<Output = Option<Replied>> + Send + 'static,
+        status: impl FnOnce(Option<ErrorCode>) -> StatusCode,
     ) -> Reply {
         let mut work: Work = Box::pin(work);
         let last = tokio::select! {
@@ -70,7 +71,9 @@ impl Exchange {
             (Ok(first), last) => {
                 events(Some(first), self.heard, Box::pin(std::future::ready(last)))
             }
-            (Err(_), Some(last)) => reply(StatusCode::OK, "application/json", last.into()),
+            (Err(_), Some(Replied { text, error })) => {
+                reply(status(error), "application/json", text.into())
+            }
             (Err(_), None) => accepted(),
         }
     }
@@ -79,7 +82,7 @@ impl Exchange {
 /// A stream of what is said while `work` is done. It is done in a task of its own, so that its limits
 /// on time hold also where nobody reads.
 fn events(first: Option<Vec<u8>>, heard: mpsc::UnboundedReceiver<Vec<u8>>, work: Work) -> Reply {
-    let work = Task(tokio::spawn(work));
+    let work = Task(tokio::spawn(async { work.await.map(|reply| reply.text) }));
     let mut reply = Response::new(ReplyBody::events(first, heard, work));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -93,23 +96,23 @@ pub(super) async fn ask(
     identity: Arc<Identity>,
     subscriptions: Arc<Semaphore>,
     request: ClientJsonRpcMessage,
+    spoken: Spoken,
     room: Option<OwnedSemaphorePermit>,
 ) -> Reply {
     let exchange = Exchange::new();
     let (answer, answered) = oneshot::channel();
     let transport =
         OneRequest { request: Some(request), said: exchange.said.clone(), answer: Some(answer) };
-    exchange
-        .answer(async move {
-            let _room = room;
-            let client = handler.client().map(|client| (*client).clone());
-            let session = Session::new(handler, identity, subscriptions);
-            let running = rmcp::service::serve_directly(session, transport, client);
-            let answer = answered.await.ok();
-            drop(running);
-            answer
-        })
-        .await
+    let work = async move {
+        let _room = room;
+        let client = handler.client().map(|client| (*client).clone());
+        let session = Session::new(handler, identity, subscriptions);
+        let running = rmcp::service::serve_directly(session, transport, client);
+        let answer = answered.await.ok();
+        drop(running);
+        answer
+    };
+    exchange.answer(work, move |error| spoken.status(error)).await
 }
 
 /// What changes, for a session that waits to hear of it until it or the server `ended`.
@@ -117,9 +120,10 @@ pub(super) fn news(session: Arc<HttpSession>, mut ended: watch::Receiver<bool>) 
     let exchange = Exchange::new();
     let wire = exchange.wire();
     let work = async move {
-        let say = || {
-            let changed = ServerNotification::from(ToolListChangedNotification::default());
-            wire.send(json(&ServerJsonRpcMessage::notification(changed)));
+        let say = |changed: &[Listing]| {
+            for told in session.handler().notifications(changed) {
+                wire.send(json(&ServerJsonRpcMessage::notification(told)));
+            }
         };
         tokio::select! {
             () = session.listen(say) => {}
@@ -134,7 +138,7 @@ pub(super) fn news(session: Arc<HttpSession>, mut ended: watch::Receiver<bool>) 
 struct OneRequest {
     request: Option<ClientJsonRpcMessage>,
     said: mpsc::UnboundedSender<Vec<u8>>,
-    answer: Option<oneshot::Sender<Vec<u8>>>,
+    answer: Option<oneshot::Sender<Replied>>,
 }
 
 impl Transport<RoleServer> for OneRequest {
@@ -146,9 +150,13 @@ impl Transport<RoleServer> for OneRequest {
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let text = json(&message);
         // Whoever closed the connection does not want to hear it.
+        let error = match &message {
+            JsonRpcMessage::Error(error) => Some(error.error.code),
+            _ => None,
+        };
         match (&message, self.answer.take()) {
             (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_), Some(answer)) => {
-                let _ = answer.send(text);
+                let _ = answer.send(Replied { text, error });
             }
             (_, waiting) => {
                 self.answer = waiting;
@@ -181,12 +189,15 @@ mod tests {
         let wire = exchange.wire();
         let (done, finished) = oneshot::channel();
         let reply = exchange
-            .answer(async move {
-                wire.send(b"first".to_vec());
-                tokio::task::yield_now().await;
-                done.send(()).ok()?;
-                None
-            })
+            .answer(
+                async move {
+                    wire.send(b"first".to_vec());
+                    tokio::task::yield_now().await;
+                    done.send(()).ok()?;
+                    None
+                },
+                |_| StatusCode::OK,
+            )
             .await;
         finished.await.expect("it goes on without a reader");
         drop(reply);
@@ -195,11 +206,14 @@ mod tests {
         let wire = exchange.wire();
         let (held, ended) = oneshot::channel::<()>();
         let reply = exchange
-            .answer(async move {
-                let _held = held;
-                wire.send(b"first".to_vec());
-                std::future::pending().await
-            })
+            .answer(
+                async move {
+                    let _held = held;
+                    wire.send(b"first".to_vec());
+                    std::future::pending().await
+                },
+                |_| StatusCode::OK,
+            )
             .await;
         drop(reply);
         ended.await.expect_err("it ends with the stream");

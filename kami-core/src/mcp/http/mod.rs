@@ -11,6 +11,7 @@
 mod body;
 mod challenge;
 mod exchange;
+mod headers;
 mod sessions;
 mod site;
 
@@ -34,11 +35,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
-use super::calls::reply_to;
+use super::calls::{Caller, reply_to};
 use super::handler::Handler;
 use super::lines::LONGEST;
 use super::message::{Fate, Refusal, read};
-use super::session::subscriptions;
+use super::session::{Era, subscriptions};
 use super::wire::json;
 use super::{HttpOptions, SHUTDOWN_GRACE};
 use crate::auth::{Gate, Identity};
@@ -47,6 +48,7 @@ use crate::scheduler::Principal;
 use body::ReplyBody;
 use challenge::{Challenge, identify};
 use exchange::{Exchange, ask, news};
+use headers::Spoken;
 use sessions::{HttpSession, Ongoing, Sessions};
 use site::Site;
 
@@ -349,44 +351,62 @@ impl Door {
         if let Err((status, why)) = negotiated(&head.headers) {
             return text(status, why);
         }
-        let Ok(session) = self.session(&head.headers, &identity) else { return no_session() };
         let (body, room) = match tokio::time::timeout(READ_TIMEOUT, self.collect(body)).await {
             Ok(Ok(body)) => body,
             Ok(Err(reply)) => return reply,
             Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
         };
+        let mut spoken = match headers::spoken(&head.headers, &body) {
+            Ok(spoken) => spoken,
+            Err(misspoken) => return refusal(misspoken.status, &misspoken.why),
+        };
+        let session = match spoken.era {
+            Era::Stateless => None,
+            Era::Session => match self.session(&head.headers, &identity) {
+                Ok(session) => session,
+                Err(NoSession) => return no_session(),
+            },
+        };
         match read(&body) {
             Fate::Ignore => accepted(),
-            Fate::Refuse(why) => refusal(StatusCode::BAD_REQUEST, &why),
-            Fate::Call(call) => {
+            Fate::Refuse(why) => refusal(spoken.status(Some(why.code())), &why),
+            Fate::Reply(reply) => {
+                if let Some(session) = session {
+                    session.questions().answered(reply);
+                }
+                accepted()
+            }
+            Fate::Enter(mut request) => {
+                request.headers = spoken.parameters.take();
+                let questions = session.as_ref().map(|session| Arc::clone(session.questions()));
                 let (handler, identity) = self.speaker(session.as_deref(), identity);
-                if handler.forbids(&identity, &call.name).await {
+                if handler.forbids(&identity, &request.asked, spoken.era).await {
                     return self.insufficient(&head.headers);
                 }
                 let ongoing = match session {
                     Some(session) => {
-                        let id = call.id.clone();
+                        let id = request.id.clone();
                         match Ongoing::new(session, id, body.len()) {
                             Some(ongoing) => Some(ongoing),
-                            None => return in_use(&call.id),
+                            None => return in_use(&request.id),
                         }
                     }
                     None => None,
                 };
                 let exchange = Exchange::new();
-                let wire = exchange.wire();
+                let caller = Caller { identity, wire: exchange.wire(), questions };
                 let answering = async move {
                     let _room = room;
-                    let reply = reply_to(&handler, &identity, call, wire);
+                    let reply = reply_to(&handler, caller, request);
                     match ongoing {
                         Some(ongoing) => ongoing.unless_cancelled(reply).await,
                         // To close the connection is to cancel.
                         None => Some(reply.await),
                     }
                 };
-                exchange.answer(answering).await
+                exchange.answer(answering, move |error| spoken.status(error)).await
             }
-            Fate::Accept(message) => self.accept(session, identity, *message, room).await,
+            Fate::Accept(message) => self.accept(session, identity, *message, spoken, room).await,
         }
     }
 
@@ -427,17 +447,17 @@ impl Door {
         session: Option<Arc<HttpSession>>,
         identity: Arc<Identity>,
         message: ClientJsonRpcMessage,
+        spoken: Spoken,
         room: Option<OwnedSemaphorePermit>,
     ) -> Reply {
         match &message {
             JsonRpcMessage::Request(request) => {
                 let opens = matches!(request.request, ClientRequest::InitializeRequest(_));
-                let opened = (opens && session.is_none())
-                    .then(|| HttpSession::new((self.handlers)(), self.known(&identity)));
+                let opened = (opens && session.is_none()).then(|| self.open(&identity));
                 let session = session.as_deref().or(opened.as_ref());
                 let (handler, identity) = self.speaker(session, identity);
                 let subscriptions = Arc::clone(&self.subscriptions);
-                let mut reply = ask(handler, identity, subscriptions, message, room).await;
+                let mut reply = ask(handler, identity, subscriptions, message, spoken, room).await;
                 // Only one that was agreed on is a session.
                 if let Some(session) = opened.filter(|session| session.is_open()) {
                     match self.sessions.add(session) {
@@ -461,7 +481,7 @@ impl Door {
                 }
                 accepted()
             }
-            // Nobody was asked anything.
+            // They have a fate of their own.
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => accepted(),
         }
     }
@@ -491,6 +511,15 @@ impl Door {
         match &self.gate {
             Some(gate) => Challenge::Insufficient.reply(gate, &metadata),
             None => text(StatusCode::FORBIDDEN, "this is not permitted"),
+        }
+    }
+
+    /// A session of somebody.
+    fn open(&self, identity: &Arc<Identity>) -> HttpSession {
+        let handler = (self.handlers)();
+        match self.known(identity) {
+            Some(owner) => HttpSession::new(handler.of(Arc::clone(identity)), Some(owner)),
+            None => HttpSession::new(handler, None),
         }
     }
 
@@ -553,11 +582,6 @@ fn negotiated(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
     if !accepts("application/json", "application/*") || !accepts("text/event-stream", "text/*") {
         let why = "a reply is application/json or text/event-stream: accept both";
         return Err((StatusCode::NOT_ACCEPTABLE, why));
-    }
-    let spoken = super::handler::supported_versions();
-    let known = |version: &str| spoken.iter().any(|known| known.as_str() == version);
-    if value(VERSION).is_some_and(|version| !known(version)) {
-        return Err((StatusCode::BAD_REQUEST, "this revision of the protocol is not spoken here"));
     }
     Ok(())
 }

@@ -9,8 +9,11 @@ use lru::LruCache;
 use rmcp::model::RequestId;
 use tokio::sync::{Mutex, Notify, watch};
 
+use crate::call::Listing;
 use crate::digest::hex;
 use crate::mcp::handler::Handler;
+use crate::mcp::news::Listener;
+use crate::mcp::questions::Questions;
 use crate::mcp::unanswered::{Ticket, Unanswered};
 use crate::scheduler::Principal;
 
@@ -27,8 +30,9 @@ pub(super) struct HttpSession {
     /// Whose it is: for anybody else, it is not there. `None` where nobody is asked.
     owner: Option<Principal>,
     unanswered: Unanswered,
+    questions: Arc<Questions>,
     /// What has changed since whoever listens was told last. One listens at a time.
-    news: Mutex<watch::Receiver<i64>>,
+    news: Mutex<Listener>,
     /// How many have listened so far: the last of them does.
     turns: watch::Sender<u64>,
     ended: watch::Sender<bool>,
@@ -39,7 +43,9 @@ impl HttpSession {
         let unanswered = Unanswered::with_room_for(handler.accepted());
         let news = Mutex::new(handler.news_from_now());
         let (turns, ended) = (watch::Sender::new(0), watch::Sender::new(false));
-        Self { handler: Arc::new(handler), owner, unanswered, news, turns, ended }
+        let questions = Arc::default();
+        let handler = Arc::new(handler);
+        Self { handler, owner, unanswered, questions, news, turns, ended }
     }
 
     /// Whether a revision of the protocol was agreed on.
@@ -51,11 +57,21 @@ impl HttpSession {
         &self.handler
     }
 
+    /// What its client is asked.
+    pub(super) fn questions(&self) -> &Arc<Questions> {
+        &self.questions
+    }
+
+    fn end(&self) {
+        self.ended.send_replace(true);
+        self.questions.close();
+    }
+
     /// Waits for news and says it with `say`, until the session has ended or somebody else listens.
     ///
     /// A client that opens another stream may never notice that the first one broke. What is said is
     /// said on one of them.
-    pub(super) async fn listen(&self, mut say: impl FnMut()) {
+    pub(super) async fn listen(&self, mut say: impl FnMut(&[Listing])) {
         let mut mine = 0;
         self.turns.send_modify(|turn| {
             *turn += 1;
@@ -71,8 +87,8 @@ impl HttpSession {
         let telling = async {
             // Whoever listened before lets go of it.
             let mut news = self.news.lock().await;
-            while news.changed().await.is_ok() {
-                say();
+            while let Some(changed) = news.changed().await {
+                say(&changed);
             }
         };
         tokio::select! {
@@ -90,7 +106,7 @@ impl HttpSession {
 
 impl Drop for HttpSession {
     fn drop(&mut self) {
-        self.ended.send_replace(true);
+        self.end();
     }
 }
 
@@ -142,7 +158,7 @@ impl Sessions {
         let id = hex(&id);
         let value = HeaderValue::from_str(&id).map_err(io::Error::other)?;
         if let Some((_, oldest)) = self.lock().push(id, Arc::new(session)) {
-            oldest.ended.send_replace(true);
+            oldest.end();
         }
         Ok(value)
     }
@@ -165,7 +181,7 @@ impl Sessions {
         if let Ok(id) = id.to_str() {
             self.lock().pop(id);
         }
-        session.ended.send_replace(true);
+        session.end();
         true
     }
 

@@ -127,6 +127,9 @@ impl Site {
 
     fn is_named(&self, authority: &str) -> bool {
         let Ok(authority) = authority.parse::<Authority>() else { return false };
+        if authority.as_str().contains('@') {
+            return false;
+        }
         let host = authority.host();
         let public = self.public.as_ref().map(|public| public.host.as_str());
         let given = self.hosts.iter().map(|host| host.0.as_str());

@@ -1,7 +1,8 @@
 #![deny(warnings)]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, unused_qualifications)]
-//! Every form of function that is a tool, under lints that generated code must not trip.
+//! Every form of function that is a tool, a resource or a prompt, under lints that generated code
+//! must not trip.
 
 use kami_guest as sdk;
 use sdk::prelude::*;
@@ -96,6 +97,38 @@ fn holder() {
     local(1.0);
 }
 
+/// A tool that is called as what generated code does.
+#[kami_tool]
+fn call(#[kami(header = "Region")] region: Option<String>, #[kami(header = "Deep")] deep: bool) -> bool {
+    region.is_some() && deep
+}
+
+#[kami_resource(uri = "some://thing", crate = "sdk")]
+const fn read() -> &'static str {
+    "a thing"
+}
+
+#[kami_resource(uri = "some://thing/{type}/{+rest}.md")]
+fn variables(rest: String, mut r#type: char) -> Result<Vec<Resource>, Error> {
+    r#type = r#type.to_ascii_uppercase();
+    Ok(vec![Resource::text(rest, r#type.to_string())])
+}
+
+fn suggestions(__typed: &str) -> Result<Vec<String>, std::fmt::Error> {
+    Ok(vec![])
+}
+
+/// A prompt.
+#[kami_prompt(name = "all-the-same", title = "All the same")]
+#[must_use]
+pub fn get(
+    #[kami(default = "x", complete = suggestions)] typed: String,
+    #[kami(complete = |typed: &str| vec![typed.to_owned()])] settled: Option<char>,
+    #[kami(complete = ["a"], name = "type")] r#type: char,
+) -> Vec<Message> {
+    vec![Message::user(format!("{typed} {settled:?} {type}", r#type = r#type))]
+}
+
 fn main() {
     nothing();
     holder();
@@ -105,8 +138,12 @@ fn main() {
     let names: Vec<_> = tools["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["all-keys", "deep", "documented", "local", "names", "nothing", "seven", "undocumented"]
+        ["all-keys", "call", "deep", "documented", "local", "names", "nothing", "seven", "undocumented"]
     );
     assert_eq!(testing::describe_tool("all-keys")["description"], "A block comment\n\nwith a second paragraph.");
     assert_eq!(testing::describe_tool("documented")["description"], "Computed docs\nand written ones.");
+    assert_eq!(testing::read("some://thing").unwrap(), [Resource::text("some://thing", read())]);
+    assert_eq!(testing::read("some://thing/x/a/b.md").unwrap(), [Resource::text("a/b", "X")]);
+    let prompt = testing::get("all-the-same", sdk::serde_json::json!({"type": "t"})).unwrap();
+    assert_eq!(prompt.messages, get("x".into(), None, 't'));
 }
