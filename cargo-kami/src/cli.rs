@@ -61,6 +61,7 @@ pub enum Command {
     Run(commands::run::Args),
     Record(commands::record::Args),
     Serve(commands::serve::Args),
+    Token(commands::token::Args),
     Log(commands::log::Args),
     Status(commands::status::Args),
     Explain(commands::explain::Args),

@@ -167,7 +167,10 @@ impl Exit {
 
     fn of_registry(error: &RegistryError) -> Self {
         match error {
-            RegistryError::NotInstalled(_) | RegistryError::NotPinned(_) => Self::NotFound,
+            RegistryError::NotInstalled(_)
+            | RegistryError::NotPinned(_)
+            | RegistryError::NoToken(_) => Self::NotFound,
+            RegistryError::TokenExists(_) | RegistryError::TooManyTokens => Self::Failure,
             RegistryError::Pinned { .. } => Self::Signature,
             _ => Self::Registry,
         }

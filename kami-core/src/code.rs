@@ -178,6 +178,13 @@ pub const ALL: &[Explanation] = &[
         "The author should simplify it; `cargo kami check` says what is wrong.",
     ),
     code(
+        "KAMI-SCOPE",
+        "The token of whoever called over HTTP permits to see the tool and not to call it. It stands \
+         in the audit log only; the client got status 403.",
+        "Give the client a token with the scope `kami:call`, or `tool:PATTERN` for some tools: \
+         `cargo kami token create`, or where your issuer assigns scopes.",
+    ),
+    code(
         "KAMI-SECRET",
         "A secret is granted to the tool and has no value here, so the request was not sent.",
         "`cargo kami secret set NAME` sets it.",

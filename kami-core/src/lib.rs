@@ -21,8 +21,10 @@
 //!    [`resolve::VerifiedTool`], the only thing that can be called.
 //! 5. [`call::call`] waits for a place that the [`scheduler`] gives, enters a fresh store, bounds it in time, memory and everything else, and gives
 //!    a [`call::CallReport`], whatever the guest did.
-//! 6. A [`witness::Witness`] of the call leaves a record in the [`audit`] log, whatever came of it.
-//! 7. [`mcp`] puts 4 to 6 on the wire.
+//! 6. A [`witness::Witness`] of the call leaves a record in the [`audit`] log, whatever came of it, and
+//!    has it counted in the [`metrics`].
+//! 7. [`auth`] tells who asks over HTTP, and which of the tools they get.
+//! 8. [`mcp`] puts 4 to 7 on the wire.
 //!
 //! # Example
 //! ```no_run
@@ -49,6 +51,7 @@ pub mod name;
 mod private_directory;
 pub mod rate;
 pub mod scheduler;
+mod tls;
 
 // What is asked for, and what holds.
 pub mod grants;
@@ -72,7 +75,11 @@ pub mod engine;
 pub mod sandbox;
 pub mod resolve;
 pub mod call;
+pub mod metrics;
 pub mod witness;
+
+// Who asks.
+pub mod auth;
 
 // The wire.
 pub mod mcp;

@@ -15,6 +15,7 @@ use crate::call::{EventSink, GuestEvent, Outcome, Report};
 use crate::digest::Digest;
 use crate::grants::Denial;
 use crate::manifest::Package;
+use crate::metrics::Metrics;
 use crate::resolve::{ResolveError, VerifiedPackage};
 use crate::secrets::Scrubber;
 
@@ -37,6 +38,9 @@ pub struct Witness {
     place: Option<Place>,
     started: Instant,
     client: Option<String>,
+    identity: Option<String>,
+    /// Counts what comes of the call, until that is known.
+    metrics: Option<Metrics>,
     call: Option<Box<CallRecord>>,
     /// The arguments, where all of them are to be kept.
     arguments: Option<String>,
@@ -63,11 +67,25 @@ impl Witness {
             place,
             started: Instant::now(),
             client,
+            identity: None,
+            metrics: None,
             call: None,
             arguments: None,
             scrubber: None,
             denied: Arc::default(),
         })
+    }
+
+    /// Notes who calls, as they have shown to be.
+    pub fn of(mut self, identity: Option<&str>) -> Self {
+        self.identity = identity.map(str::to_owned);
+        self
+    }
+
+    /// Has what comes of the call counted.
+    pub fn counted_by(mut self, metrics: Option<&Metrics>) -> Self {
+        self.metrics = metrics.cloned();
+        self
     }
 
     /// Notes what of which package is asked for, by which method, and with what. `digest` is that of
@@ -90,6 +108,7 @@ impl Witness {
             version: package.version.clone(),
             digest,
             client: self.client.clone(),
+            identity: self.identity.clone(),
             arguments: Arguments::of(arguments, AuditArguments::Digest),
             outcome: Cow::Borrowed(CANCELLED),
             micros: 0,
@@ -123,6 +142,9 @@ impl Witness {
 
     /// The same, under a stable code and with a reason in words.
     pub fn refused_as(mut self, name: &str, code: &'static str, reason: String) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.refused(code);
+        }
         let package = self.call.take().map(|call| call.package);
         if let Some(place) = self.place.take() {
             place.record(AuditEvent::Refusal {
@@ -131,12 +153,16 @@ impl Witness {
                 code: Cow::Borrowed(code),
                 reason,
                 client: self.client.take(),
+                identity: self.identity.take(),
             });
         }
     }
 
     /// Records what came of the call.
     pub fn ended<T>(mut self, report: &Report<T>) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.ended(report);
+        }
         if let Some(call) = &mut self.call {
             call.outcome = Cow::Borrowed(match &report.outcome {
                 Outcome::Complete(_) => OK,
@@ -196,6 +222,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Drop for Witness {
     fn drop(&mut self) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.refused(CANCELLED);
+        }
         self.record();
     }
 }

@@ -25,6 +25,7 @@ fn call() -> AuditEvent {
         version: "1.2.3".parse().unwrap(),
         digest: Digest::of(b"artifact"),
         client: Some("bench 1".to_owned()),
+        identity: None,
         arguments: Arguments::of(ARGUMENTS, AuditArguments::Digest),
         outcome: "ok".into(),
         micros: 18,

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use kami_core::registry::DataDir;
@@ -14,10 +15,14 @@ use crate::server::PATIENCE;
 /// The revision of the protocol in which each request stands for itself.
 const VERSION: &str = "2026-07-28";
 
+/// How much of a server's log is kept, from its end.
+const KEPT_LOG: usize = 4 << 20;
+
 /// A server that listens on a port of this machine.
 pub struct Door {
     child: Child,
     address: SocketAddr,
+    log: Arc<Mutex<Vec<u8>>>,
 }
 
 /// What came back.
@@ -45,16 +50,24 @@ impl Door {
     /// # Panics
     /// Where it does not say where it listens.
     pub fn start_with(data: &DataDir, flags: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", data, flags, "warn")
+    }
+
+    /// The same, at an address, with as much in its log as is said.
+    ///
+    /// # Panics
+    /// Where it does not say where it listens.
+    pub fn start_at(address: &str, data: &DataDir, flags: &[&str], log: &str) -> Self {
         let mut command = Command::new(program());
-        command.args(["serve", "--http", "127.0.0.1:0", "--data-dir"]).arg(data.path()).args(flags);
-        command.env("KAMI_LOG", "warn").env("NO_COLOR", "1");
+        command.args(["serve", "--http", address, "--data-dir"]).arg(data.path()).args(flags);
+        command.env("KAMI_LOG", log).env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
-        let mut log = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
+        let mut stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
         let mut line = String::new();
         let address = loop {
             line.clear();
-            let read = log.read_line(&mut line).expect("the server talks");
+            let read = stderr.read_line(&mut line).expect("the server talks");
             assert!(read > 0, "the server ended before it listened");
             let rest = line.split_once("http://").and_then(|(_, rest)| rest.split_once("/mcp"));
             if let Some((address, _)) = rest {
@@ -62,8 +75,31 @@ impl Door {
             }
         };
         // Somebody has to read on, or the server would wait for it.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address }
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut chunk = vec![0; 64 << 10];
+            while let Ok(read @ 1..) = stderr.read(&mut chunk) {
+                let mut kept = kept.lock().expect("nobody panics over a log");
+                kept.extend_from_slice(&chunk[..read]);
+                let old = kept.len().saturating_sub(KEPT_LOG);
+                kept.drain(..old);
+            }
+        });
+        Self { child, address, log }
+    }
+
+    /// The end of what it has logged so far.
+    ///
+    /// # Panics
+    /// Where whoever reads it has.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&self.log.lock().expect("nobody panics over a log")).into_owned()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Opens a connection and sends something.
@@ -142,11 +178,19 @@ impl Door {
         crate::server::peak_memory(self.child.id())
     }
 
-    /// Tells the server to end, and waits until it has.
-    pub fn finish(mut self) -> ExitStatus {
+    /// Tells the server to end.
+    ///
+    /// # Panics
+    /// Where its process has no id.
+    pub fn terminate(&self) {
         let pid = libc::pid_t::try_from(self.child.id()).expect("it is a process");
         // SAFETY: it sends a signal to a child that is not waited for yet, so the id is its own.
         unsafe { libc::kill(pid, libc::SIGTERM) };
+    }
+
+    /// Tells the server to end, and waits until it has.
+    pub fn finish(mut self) -> ExitStatus {
+        self.terminate();
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.child.try_wait().expect("a child can be waited for") {

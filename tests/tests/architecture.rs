@@ -12,6 +12,7 @@ const MODULES: &[&str] = &[
     "private_directory",
     "rate",
     "scheduler",
+    "tls",
     "grants",
     "manifest",
     "schema",
@@ -25,7 +26,9 @@ const MODULES: &[&str] = &[
     "sandbox",
     "resolve",
     "call",
+    "metrics",
     "witness",
+    "auth",
     "mcp",
 ];
 
@@ -39,6 +42,8 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ("cargo_metadata", &[], "kami-core never hears of cargo"),
     ("rusqlite", &["registry"], "only the registry knows SQL"),
     ("rmcp::", &["mcp"], "the protocol crate stays behind `mcp`"),
+    ("prometheus_client", &["metrics"], "only `metrics` knows how they are written"),
+    ("ring::signature", &["auth"], "only `auth` judges tokens"),
     ("ed25519_dalek", &["signing"], "only `signing` knows the algorithm"),
     ("chacha20poly1305", &["secrets", "mcp"], "only secrets, and states of requests, are sealed"),
     ("wasmparser", &["component"], "bytes become a component in one place"),

@@ -350,6 +350,69 @@ fn stdout_holds_data_and_nothing_else() {
 }
 
 #[test]
+fn a_token_is_shown_once_listed_by_its_name_and_revoked() {
+    let person = Outside::new();
+    let terms = ["--tools", "dev.example.web/*", "--exclude", "post", "--rate", "60"];
+    let made =
+        person.kami(&[&["token", "create", "ci", "--expires", "2999-12-31"], &terms[..]].concat());
+    let token = made.data(0).trim_end();
+    assert!(token.starts_with("kami_") && token.len() == 48 && !token.contains('\n'), "{token}");
+    let told = "the token ci: kami:call, tools dev.example.web/* but post, 60 calls a minute, until \
+                3000-01-01T00:00:00.000Z";
+    assert!(made.stderr.contains(told) && !made.stderr.contains(token), "{}", made.stderr);
+
+    let again = person.kami(&["token", "create", "ci"]);
+    assert_eq!(again.data(1), "");
+    assert!(again.stderr.contains("there is a token called `ci` already"), "{}", again.stderr);
+    let json = person.kami(&[
+        "token",
+        "create",
+        "reader",
+        "--scope",
+        "kami:read,tool:fetch*",
+        "--expires",
+        "never",
+        "--json",
+    ]);
+    let [made] = &json_lines(json.data(0))[..] else { panic!("{json:?}") };
+    assert_eq!(made["scopes"], json!(["kami:read", "tool:fetch*"]));
+    assert_eq!((&made["expires"], &made["state"]), (&Value::Null, &json!("valid")));
+    assert_eq!(made["token"].as_str().map(str::len), Some(48));
+
+    let list = person.kami(&["token", "list", "--json"]);
+    let listed = json_lines(list.data(0));
+    let names: Vec<_> = listed.iter().map(|token| &token["name"]).collect();
+    assert_eq!(names, ["ci", "reader"]);
+    assert!(listed.iter().all(|token| token.get("token").is_none()), "{list:?}");
+    assert_eq!(listed[0]["tools"], json!({"include": ["dev.example.web/*"], "exclude": ["post"]}));
+    assert_eq!(listed[0]["calls_per_minute"], 60);
+
+    assert_eq!(person.kami(&["token", "revoke", "ci"]).data(0), "");
+    let gone = person.kami(&["token", "revoke", "ci"]);
+    assert_eq!(gone.data(17), "");
+    assert!(gone.stderr.contains("cargo kami token list"), "{}", gone.stderr);
+    assert_eq!(person.kami(&["token", "list"]).data(0).lines().count(), 1);
+    let log = person.kami(&["log", "--kind", "token"]);
+    let log = log.data(0);
+    assert_eq!(log.lines().count(), 3, "{log}");
+    assert!(log.contains(" create `ci`: ") && log.contains(" revoke `ci`"), "{log}");
+    assert!(!log.contains(token), "{log}");
+
+    for (arguments, words) in [
+        (&["create", "a b"][..], "not a name for a token"),
+        (&["create", "x", "--scope", "all"], "kami:call"),
+        (&["create", "x", "--tools", "dev.example.web"], "dev.example.web/*"),
+        (&["create", "x", "--expires", "soon"], "30d"),
+        (&["create", "x", "--expires", "2020-01-01"], "that day is over"),
+        (&["create", "x", "--rate", "0"], "rate"),
+    ] {
+        let refused = person.kami(&[&["token"], arguments].concat());
+        assert_eq!(refused.data(2), "", "{arguments:?}");
+        assert!(refused.stderr.contains(words), "{arguments:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn the_help_tells_every_exit_code() {
     let help = Outside::new().kami(&["--help"]);
     let (_, codes) = help.data(0).split_once("Exit codes:\n").expect("there is a list");

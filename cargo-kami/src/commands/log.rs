@@ -251,9 +251,14 @@ fn describe(event: &AuditEvent) -> String {
             None => format!("none any more: {file} is gone"),
         },
         AuditEvent::Call(call) => describe_call(call),
-        AuditEvent::Refusal { tool, code, reason, client, .. } => {
+        AuditEvent::Refusal { tool, code, reason, client, identity, .. } => {
             let client = client.as_ref().map(|c| format!(", to {c}")).unwrap_or_default();
-            format!("`{tool}`{client}: {reason} [{code}]")
+            let identity = shown(identity.as_ref());
+            format!("`{tool}`{client}{identity}: {reason} [{code}]")
+        }
+        AuditEvent::Token { action, name, terms } => {
+            let terms = terms.as_ref().map(|terms| format!(": {terms}")).unwrap_or_default();
+            format!("{} `{name}`{terms}", word(action))
         }
         AuditEvent::Recovery { adopted, discarded_bytes } => format!(
             "a process ended while it wrote: {adopted} records before this one were kept, and \
@@ -268,8 +273,10 @@ fn describe(event: &AuditEvent) -> String {
 fn describe_call(call: &CallRecord) -> String {
     let CallRecord { tool, package, version, outcome, .. } = call;
     let client = call.client.as_ref().map(|c| format!(" by {c}")).unwrap_or_default();
+    let identity = shown(call.identity.as_ref());
     let took = Duration::from_micros(call.micros);
-    let mut line = format!("{tool} ({package} {version}): {outcome} after {took:.1?}{client}");
+    let mut line =
+        format!("{tool} ({package} {version}): {outcome} after {took:.1?}{client}{identity}");
     for denial in &call.denials {
         line += &format!("; denied: {}, as {}", denial.thing, denial.rule);
     }
@@ -277,6 +284,11 @@ fn describe_call(call: &CallRecord) -> String {
         line += &format!("; {} more denials", call.denials_omitted);
     }
     line
+}
+
+/// Who somebody has shown to be.
+fn shown(identity: Option<&String>) -> String {
+    identity.map(|identity| format!(" as {identity}")).unwrap_or_default()
 }
 
 /// The word by which the log names an action.

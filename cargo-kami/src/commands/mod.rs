@@ -20,6 +20,7 @@ pub mod secret;
 pub mod serve;
 pub mod sign;
 pub mod status;
+pub mod token;
 pub mod trust;
 pub mod uninstall;
 pub mod verify;
@@ -54,6 +55,7 @@ pub fn run(command: Command, settings: &Settings, shell: &Shell) -> anyhow::Resu
         Command::Record(args) => record::run(&args, settings, shell),
         Command::Explain(args) => explain::run(&args, shell),
         Command::Serve(args) => serve::run(&args, settings, shell),
+        Command::Token(args) => token::run(&args, settings, shell),
         Command::Log(args) => log::run(&args, settings, shell),
         Command::Status(args) => status::run(&args, settings, shell),
         Command::Publish(args) => publish::run(&args, settings, shell),

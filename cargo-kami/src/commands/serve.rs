@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kami_core::mcp::{self, Server, ServerOptions};
+use kami_core::mcp::{self, ServeError, Server, ServerOptions};
+use kami_core::registry::{ToolPattern, ToolSelection};
+use kami_core::resolve::{Catalog, CatalogEntry};
 use kami_core::scheduler::ScheduleOptions;
 use tokio::net::TcpListener;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, Failure};
 use crate::ops::audit::AuditFlags;
+use crate::ops::door::DoorFlags;
 use crate::ops::{host, policy};
 use crate::settings::Settings;
 use crate::shell::Shell;
@@ -28,7 +31,10 @@ const LAST_WORK: Duration = Duration::from_millis(500);
 Examples:
   cargo kami serve
   cargo kami serve --data-dir ./tools -v
+  cargo kami serve --tools 'dev.example.web/*' --exclude post
   cargo kami serve --http 127.0.0.1:3000
+  cargo kami serve --http 127.0.0.1:3000 --auth tokens
+  cargo kami serve --http 0.0.0.0:3000 --auth tokens --public-url https://tools.example.com
   cargo kami serve --max-concurrent 16 --max-queued 100
   claude mcp add kami -- cargo-kami serve")]
 pub struct Args {
@@ -36,11 +42,20 @@ pub struct Args {
     #[arg(long)]
     stats: bool,
     /// The most calls in a minute, of all tools together; a lower number in the policy holds
+    ///
+    /// Over HTTP it is for all clients together, and for each one where clients show who they are.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_calls_per_minute: Option<u64>,
     /// Serve over HTTP at this address of this machine, on /mcp, instead of stdin and stdout
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
+    /// Offer only these tools: a name, or `package-id/tool`, where `*` stands for any characters; may
+    /// be given again [default: all]
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    tools: Vec<ToolPattern>,
+    /// Do not offer these tools; may be given again
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    exclude: Vec<ToolPattern>,
     /// The most calls at once, of all tools together, from 1 to 3000 [default: 256]
     ///
     /// Each takes memory up to its tool's limit. How many of one tool run at once is its own limit,
@@ -59,6 +74,8 @@ pub struct Args {
     max_queue_seconds: Option<u64>,
     #[command(flatten)]
     audit: AuditFlags,
+    #[command(flatten)]
+    door: Box<DoorFlags>,
 }
 
 impl Args {
@@ -90,27 +107,31 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let resolver = host::scheduled_resolver(settings, args.schedule(), shell)?;
         let log = args.audit.open(&settings.data_dir, policy.as_ref())?;
         let limits = [policy.and_then(|policy| policy.calls_per_minute), args.max_calls_per_minute];
+        let calls_per_minute = limits.into_iter().flatten().min();
         let options = ServerOptions {
             stats: args.stats,
             audit: Some(Arc::clone(&log)),
-            calls_per_minute: limits.into_iter().flatten().min(),
+            calls_per_minute,
+            tools: ToolSelection { include: args.tools.clone(), exclude: args.exclude.clone() },
             ..ServerOptions::default()
         };
-        let tools = resolver.catalog()?.count()?;
+        let tools = count(&*resolver.catalog()?, &options.tools)?;
         let interrupted = interruption()?;
         let server = Server::new(resolver, options);
         let served = match args.http {
             Some(address) => {
+                let door = args.door.clone();
+                let door = door.options(&settings.data_dir, calls_per_minute, shell)?;
                 let listener = TcpListener::bind(address).await;
                 let listener = listener.with_context(|| format!("listening on {address}"))?;
                 let address = listener.local_addr()?;
                 shell.status("Serving", format_args!("{tools} tools on http://{address}/mcp"));
-                server.serve_http(listener, interrupted).await
+                server.serve_http(listener, door, interrupted).await.map_err(advised)
             }
             None => {
                 shell.status("Serving", format_args!("{tools} tools on stdin and stdout"));
                 let (input, output) = mcp::stdio_pipes();
-                server.serve_stdio(input, output, interrupted).await
+                server.serve_stdio(input, output, interrupted).await.map_err(Into::into)
             }
         };
         log.flush().await?;
@@ -120,6 +141,29 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     // Where stdin is no pipe, a thread may be reading it, and reads on until somebody writes.
     runtime.shutdown_timeout(LAST_WORK);
     ended
+}
+
+/// How many tools are offered.
+fn count(catalog: &Catalog, tools: &ToolSelection) -> anyhow::Result<usize> {
+    if tools.is_everything() {
+        return Ok(catalog.count()?);
+    }
+    let offered = |entry: &Result<CatalogEntry, _>| match entry {
+        Ok(entry) => tools.allows(entry),
+        Err(_) => true,
+    };
+    let entries: Result<Vec<_>, _> = catalog.entries(None).filter(offered).collect();
+    Ok(entries?.len())
+}
+
+/// With the flags that would make it possible.
+fn advised(error: ServeError) -> anyhow::Error {
+    let help = match &error {
+        ServeError::Exposed(_) => "ask clients for tokens with `--auth tokens` or `--oauth-issuer`",
+        ServeError::Unnamed(_) => "name it with `--public-url https://HOST` or `--allow-host HOST`",
+        _ => return error.into(),
+    };
+    Failure::new(Exit::Usage, error.to_string()).help(help).into()
 }
 
 /// Ends when this process is told to: by Ctrl-C, or as a service manager does.

@@ -87,6 +87,7 @@ pub fn refusal<T>(
             code: Cow::Borrowed(code),
             reason: format!("{error:#}"),
             client: None,
+            identity: None,
         })?;
     }
     result

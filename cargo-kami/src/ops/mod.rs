@@ -13,6 +13,7 @@ pub mod check;
 pub mod compile;
 pub mod compiler;
 pub mod consent;
+pub mod door;
 pub mod first_use;
 pub mod host;
 pub mod installed;

@@ -112,6 +112,19 @@ pub enum AuditEvent {
         /// Who asked.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         client: Option<String>,
+        /// Who asked, as they have shown to be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<String>,
+    },
+    /// A token was made or revoked. Nothing of the token itself is recorded.
+    Token {
+        /// What was done.
+        action: TokenAction,
+        /// What it is called.
+        name: String,
+        /// What it permits, in words; `None` where it is gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        terms: Option<String>,
     },
     /// A writer ended in the middle of its work, and the next one found what it left.
     Recovery {
@@ -153,6 +166,16 @@ pub enum SecretAction {
     Remove,
 }
 
+/// What was done with a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenAction {
+    /// It was made.
+    Create,
+    /// It counts for nothing any more.
+    Revoke,
+}
+
 /// A call, and all that came of it but its result.
 ///
 /// Denials are part of it and no records of their own: one line then tells what was tried, by which
@@ -173,6 +196,9 @@ pub struct CallRecord {
     /// Who called, by its own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
+    /// Who called, as they have shown to be: `token:NAME` or `oauth:SUBJECT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// What it was called with.
     pub arguments: Arguments,
     /// `ok`, or the code of what went wrong.
@@ -270,6 +296,7 @@ impl AuditEvent {
             Self::Policy { .. } => "policy",
             Self::Call(_) => "call",
             Self::Refusal { .. } => "refusal",
+            Self::Token { .. } => "token",
             Self::Recovery { .. } => "recovery",
             Self::Retention { .. } => "retention",
         }
@@ -306,6 +333,7 @@ impl AuditEvent {
             | Self::Trust { .. }
             | Self::Secret { .. }
             | Self::Policy { .. }
+            | Self::Token { .. }
             | Self::Recovery { .. }
             | Self::Retention { .. } => None,
         }
@@ -329,8 +357,11 @@ impl AuditEvent {
             Self::Secret { name, .. } => text(name),
             Self::Policy { file, .. } => text(file),
             Self::Call(call) => bound_call(call, scrub),
-            Self::Refusal { tool, reason, client, .. } => {
-                [tool, reason].into_iter().chain(client).for_each(text);
+            Self::Refusal { tool, reason, client, identity, .. } => {
+                [tool, reason].into_iter().chain(client).chain(identity).for_each(text);
+            }
+            Self::Token { name, terms, .. } => {
+                [name].into_iter().chain(terms).for_each(text);
             }
             Self::Uninstall { .. } | Self::Recovery { .. } | Self::Retention { .. } => {}
         }
@@ -358,8 +389,8 @@ fn bound_call(call: &mut CallRecord, scrub: &Scrub) {
         bound_text(&mut denial.thing, MAX_TEXT, scrub);
         bound_text(&mut denial.rule, MAX_TEXT, scrub);
     }
-    if let Some(client) = &mut call.client {
-        bound_text(client, MAX_TEXT, scrub);
+    for who in call.client.iter_mut().chain(&mut call.identity) {
+        bound_text(who, MAX_TEXT, scrub);
     }
     if let Arguments::Full(json) = &mut call.arguments {
         bound_text(json, MAX_ARGUMENTS, scrub);

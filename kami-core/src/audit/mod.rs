@@ -56,7 +56,7 @@ use chain::Chain;
 
 pub use event::{
     Arguments, AuditArguments, AuditEvent, CallRecord, DenialRecord, Scrub, SecretAction,
-    TrustAction,
+    TokenAction, TrustAction,
 };
 pub use line::{ChainHead, ChainHeadError, HeadDamage, LineDamage};
 pub use read::{AuditFilter, AuditReader, AuditRecord, Tail};

@@ -54,6 +54,7 @@ impl AuditFilter {
         "trust",
         "keygen",
         "secret",
+        "token",
         "recovery",
         "retention",
     ];

@@ -106,6 +106,7 @@ fn call(arguments: Arguments) -> CallRecord {
         version: semver::Version::new(1, 2, 3),
         digest: Digest::of(b"artifact"),
         client: Some("tests 1".to_owned()),
+        identity: Some("token:ci".to_owned()),
         arguments,
         outcome: "ok".into(),
         micros: 18,
@@ -162,6 +163,7 @@ fn every_kind_of_event_comes_back_as_it_was_recorded() {
             code: "KAMI-UNKNOWN".into(),
             reason: "there is no tool".to_owned(),
             client: None,
+            identity: None,
         },
         AuditEvent::Uninstall { package: package(), version: None },
     ];
@@ -563,6 +565,7 @@ fn no_record_is_longer_than_readers_take_and_what_is_cut_says_so() {
     let long = "\u{1}".repeat(1 << 20);
     let mut worst = call(Arguments::Full(long.clone()));
     worst.client = Some(long.clone());
+    worst.identity = Some(long.clone());
     worst.denials = vec![DenialRecord { thing: long.clone(), rule: long.clone() }; 1000];
     let log = AuditLog::open(&scene.data, AuditOptions::default()).unwrap();
     log.append(AuditEvent::Call(Box::new(worst))).unwrap();

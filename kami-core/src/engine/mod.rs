@@ -12,6 +12,7 @@ mod ticker;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -121,6 +122,9 @@ struct Shared {
     complaints: Complaints,
     scheduler: Scheduler,
     compilations: Turns,
+    /// Components whose native code was kept, and those that had to be compiled.
+    hits: AtomicU64,
+    misses: AtomicU64,
 }
 
 /// One wasmtime engine with what belongs to it.
@@ -138,6 +142,15 @@ pub enum Metering {
     Off,
     /// Every instruction burns fuel, the same amount on every machine.
     Fuel,
+}
+
+/// What the native code cache was good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheLookups {
+    /// Components whose native code was kept.
+    pub hits: u64,
+    /// Components that had to be compiled.
+    pub misses: u64,
 }
 
 /// Native code, ready to be instantiated.
@@ -187,6 +200,8 @@ impl Engine {
             complaints,
             scheduler,
             compilations,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -207,6 +222,7 @@ impl Engine {
         let machine = self.machine(metering)?;
         let source = component.bytes();
         if let Some(component) = machine.cached(source) {
+            self.shared.hits.fetch_add(1, Relaxed);
             return Ok(Code { component, metering });
         }
         let turn = self.shared.compilations.take();
@@ -214,8 +230,10 @@ impl Engine {
         if turn.waited
             && let Some(component) = machine.cached(source)
         {
+            self.shared.hits.fetch_add(1, Relaxed);
             return Ok(Code { component, metering });
         }
+        self.shared.misses.fetch_add(1, Relaxed);
         let failed = |error: wasmtime::Error| EngineError::Compile(error.into());
         let native = match &self.shared.options.compiler {
             Some(compiler) => compiler.compile(component, metering, machine.allocation)?,
@@ -228,6 +246,12 @@ impl Engine {
             self.shared.complaints.not_kept(cache.directory(), &error);
         }
         Ok(Code { component, metering })
+    }
+
+    /// How often native code was kept when it was needed, so far.
+    pub fn cache_lookups(&self) -> CacheLookups {
+        let Shared { hits, misses, .. } = &*self.shared;
+        CacheLookups { hits: hits.load(Relaxed), misses: misses.load(Relaxed) }
     }
 
     /// Gives places to all calls.

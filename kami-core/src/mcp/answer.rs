@@ -13,12 +13,13 @@ use serde_json::{Value, json};
 use super::abilities::missing;
 use super::calls::{Caller, Terms};
 use super::events::Speaker;
-use super::handler::Handler;
+use super::handler::{FORBIDDEN, Handler, NOT_PERMITTED};
 use super::message::brief;
 use super::outcome;
 use super::request::{Asked, Call, GuestRequest, Reference};
 use super::sealed::Binding;
 use super::session::Era;
+use crate::auth::Identity;
 use crate::call::{
     Answer as Given, CallArguments, CallError, Completing, CompletingOf, Continuation, EventSink,
     InputRequired, Outcome, Report, call_as, prompt_as, read_as, suggest_as,
@@ -28,7 +29,7 @@ use crate::manifest::{JsonObject, ResourceUri};
 use crate::registry::InstalledPackage;
 use crate::resolve::{CatalogEntry, PromptEntry, VerifiedPackage, VerifiedTool};
 use crate::scheduler::Principal;
-use crate::witness::Witness;
+use crate::witness::{UNRECORDED, Witness};
 
 /// The most times that a guest is entered for one request of a session.
 const MOST_ROUNDS: usize = 32;
@@ -51,7 +52,7 @@ pub(super) enum Entered {
 }
 
 /// What a request turned out to mean.
-enum Target {
+pub(super) enum Target {
     Tool(CatalogEntry),
     Resource(Arc<InstalledPackage>),
     Prompt(PromptEntry),
@@ -65,6 +66,14 @@ impl Target {
             Self::Tool(entry) => Some(entry.wire_name.to_string()),
             Self::Prompt(entry) => Some(entry.wire_name.to_string()),
             Self::Resource(_) | Self::Suggestions(..) => None,
+        }
+    }
+
+    /// Whether somebody who sees it may have it.
+    pub(super) fn is_permitted_to(&self, identity: &Identity) -> bool {
+        match self {
+            Self::Tool(entry) => identity.may_call(entry),
+            _ => identity.may_enter(self.package()),
         }
     }
 
@@ -152,8 +161,9 @@ impl Handler {
             Asked::Task(task) => return self.task(&caller, task, answers, &terms).await,
             Asked::Tool(call) => {
                 let answered = !answers.is_empty() || state.is_some();
-                if self.becomes_task(call, answered, &terms)? {
-                    let state = self.check_call(call, state.as_deref(), headers.as_deref())?;
+                if self.becomes_task(&caller.identity, call, answered, &terms)? {
+                    let (state, headers) = (state.as_deref(), headers.as_deref());
+                    let state = self.check_call(&caller.identity, call, state, headers)?;
                     return self.begin_task(&caller, call, answers, state, &terms).await;
                 }
             }
@@ -173,9 +183,9 @@ impl Handler {
                     if let Some(lacking) = lacking {
                         return Err(missing(&lacking));
                     }
-                    let state = input.state.as_deref();
+                    let (owner, state) = (caller.identity.owner(), input.state.as_deref());
                     let sealed =
-                        state.map(|state| self.seal(state, &asked, artifact)).transpose()?;
+                        state.map(|state| self.seal(owner, state, &asked, artifact)).transpose()?;
                     return Ok(Answer::questions(&input, sealed));
                 }
             };
@@ -198,17 +208,23 @@ impl Handler {
     /// Checks what a call brings along before it becomes a task, and gives what the guest wants back.
     fn check_call(
         &self,
+        identity: &Identity,
         call: &Call,
         state: Option<&str>,
         headers: Option<&[(String, String)]>,
     ) -> Result<Option<Vec<u8>>, ErrorData> {
         let catalog = self.resolver().catalog().map_err(|error| outcome::no_catalog(&error))?;
-        let entry = catalog.find(&call.name).map_err(|error| outcome::unknown_tool(&error))?;
+        let entry = self.find_tool(&catalog, identity, &call.name);
+        let entry = entry.map_err(|error| outcome::unknown_tool(&error))?;
+        if !identity.may_call(&entry) {
+            return Err(ErrorData::invalid_request(NOT_PERMITTED, None));
+        }
         if let Some(headers) = headers {
             call.check_headers(&entry.definition().input_schema, headers)?;
         }
         let asked = Asked::Tool(call.clone());
-        state.map(|state| self.unseal(state, &asked, entry.package.digest)).transpose()
+        let (owner, artifact) = (identity.owner(), entry.package.digest);
+        state.map(|state| self.unseal(owner, state, &asked, artifact)).transpose()
     }
 
     /// Enters a guest once.
@@ -220,18 +236,27 @@ impl Handler {
         terms: &Terms,
         headers: Option<&[(String, String)]>,
     ) -> Result<Entered, ErrorData> {
+        let identity = &caller.identity;
         let witness = Witness::new(self.audit(), terms.client.clone()).await;
         let mut witness = match witness {
-            Ok(witness) => witness,
-            Err(error) => return asked.failure(outcome::unrecorded(&error)),
+            Ok(witness) => witness.of(identity.name()).counted_by(self.metrics()),
+            Err(error) => {
+                self.metrics().into_iter().for_each(|metrics| metrics.refused(UNRECORDED));
+                return asked.failure(outcome::unrecorded(&error));
+            }
         };
-        if let Err(retry) = self.take_token() {
+        if let Err(retry) = identity.take_turn() {
             let error = CallError::TooOften { retry };
             witness.refused_as(asked.name(), error.code(), error.to_string());
             return asked.failure(error.for_model());
         }
-        let target = match self.find(asked, terms.era) {
-            Ok(target) => target,
+        let target = match self.find(identity, asked, terms.era) {
+            // Whoever let it come this far has asked `forbids`.
+            Ok(target) if target.is_permitted_to(identity) => target,
+            Ok(_) => {
+                witness.refused_as(asked.name(), FORBIDDEN, NOT_PERMITTED.to_owned());
+                return Err(ErrorData::invalid_request(NOT_PERMITTED, None));
+            }
             Err((error, code)) => {
                 witness.refused_as(asked.name(), code, error.message.to_string());
                 return Err(error);
@@ -249,13 +274,15 @@ impl Handler {
         let state = match back {
             Back::Kept(state) => state,
             Back::Sealed(None) => None,
-            Back::Sealed(Some(sealed)) => match self.unseal(&sealed, asked, package.digest) {
-                Ok(state) => Some(state),
-                Err(error) => {
-                    witness.refused_as(asked.name(), STATE, error.message.to_string());
-                    return Err(error);
+            Back::Sealed(Some(sealed)) => {
+                match self.unseal(identity.owner(), &sealed, asked, package.digest) {
+                    Ok(state) => Some(state),
+                    Err(error) => {
+                        witness.refused_as(asked.name(), STATE, error.message.to_string());
+                        return Err(error);
+                    }
                 }
-            },
+            }
         };
         let continuation = Continuation { answers, state };
         let shown = target.name().unwrap_or_else(|| asked.name().to_owned());
@@ -277,7 +304,7 @@ impl Handler {
         let progress = terms.progress.clone();
         let speaker = Speaker::new(wire, self.desk(), &shown, terms.log_level, progress);
         let events = witness.watch(Arc::new(speaker));
-        let principal = caller.principal;
+        let principal = identity.principal();
         let entry = Entry { principal, package, shown, witness, events };
         match (ready, target, asked) {
             (Ready::Tool(tool), _, Asked::Tool(call)) => {
@@ -342,29 +369,36 @@ impl Handler {
         })
     }
 
-    /// Finds what is asked for, or says why not, with a code for the log.
-    fn find(&self, asked: &Asked, era: Era) -> Result<Target, (ErrorData, &'static str)> {
+    /// Finds what is asked for and there for somebody, or says why not, with a code for the log.
+    pub(super) fn find(
+        &self,
+        identity: &Identity,
+        asked: &Asked,
+        era: Era,
+    ) -> Result<Target, (ErrorData, &'static str)> {
         let unreadable = |error| {
             let code = crate::resolve::ResolveError::code(&error);
             (outcome::no_catalog(&error), code)
         };
         let catalog = self.resolver().catalog().map_err(unreadable)?;
         let unknown = |error| (error, UNKNOWN);
+        let shows = |package: &Arc<InstalledPackage>| self.shows_all_of(identity, package);
         let no_prompt = |name: &str| {
             let message = format!("there is no prompt `{}`", brief(name));
             unknown(ErrorData::invalid_params(message, None))
         };
         let prompt = |name: &str| {
             let found = catalog.prompt(name).map_err(|error| unreadable(error.into()))?;
-            found.ok_or_else(|| no_prompt(name))
+            found.filter(|entry| shows(&entry.package)).ok_or_else(|| no_prompt(name))
         };
         match asked {
-            Asked::Tool(call) => match catalog.find(&call.name) {
+            Asked::Tool(call) => match self.find_tool(&catalog, identity, &call.name) {
                 Ok(entry) => Ok(Target::Tool(entry)),
                 Err(error) => Err((outcome::unknown_tool(&error), error.code())),
             },
             Asked::Resource { uri } => {
                 let owner = catalog.owner_of(uri).map_err(|error| unreadable(error.into()))?;
+                let owner = owner.filter(shows);
                 let message = || format!("there is no resource `{}`", brief(uri));
                 owner.map(Target::Resource).ok_or_else(|| unknown(no_resource(era, uri, message())))
             }
@@ -387,7 +421,7 @@ impl Handler {
             Asked::Task(_) => Err(unknown(ErrorData::invalid_params("a task is no guest", None))),
             Asked::Suggestions { of: Reference::Template(form), .. } => {
                 let found = catalog.template(form).map_err(|error| unreadable(error.into()))?;
-                let entry = found.ok_or_else(|| {
+                let entry = found.filter(|entry| shows(&entry.package)).ok_or_else(|| {
                     let message = format!("there is no template `{}`", brief(form));
                     unknown(ErrorData::invalid_params(message, None))
                 })?;
@@ -397,18 +431,31 @@ impl Handler {
         }
     }
 
-    fn seal(&self, state: &[u8], asked: &Asked, artifact: Digest) -> Result<String, ErrorData> {
+    fn seal(
+        &self,
+        owner: &str,
+        state: &[u8],
+        asked: &Asked,
+        artifact: Digest,
+    ) -> Result<String, ErrorData> {
         let arguments = asked.arguments();
-        let sealed = self.state_keys()?.seal(state, &binding(asked, artifact, &arguments));
+        let sealed = self.state_keys()?.seal(state, &binding(owner, asked, artifact, &arguments));
         sealed.map_err(|error| {
             tracing::error!(%error, "a state cannot be sealed");
             ErrorData::internal_error("the state of the request cannot be sealed", None)
         })
     }
 
-    fn unseal(&self, sealed: &str, asked: &Asked, artifact: Digest) -> Result<Vec<u8>, ErrorData> {
+    fn unseal(
+        &self,
+        owner: &str,
+        sealed: &str,
+        asked: &Asked,
+        artifact: Digest,
+    ) -> Result<Vec<u8>, ErrorData> {
         let arguments = asked.arguments();
-        let state = self.state_keys()?.unseal(sealed, &binding(asked, artifact, &arguments));
+        let binding = binding(owner, asked, artifact, &arguments);
+        let state = self.state_keys()?.unseal(sealed, &binding);
         state.map_err(|error| ErrorData::invalid_params(error.to_string(), None))
     }
 }
@@ -498,6 +545,11 @@ fn no_resource(era: Era, uri: &ResourceUri, message: String) -> ErrorData {
     ErrorData::new(code, message, Some(json!({"uri": uri})))
 }
 
-fn binding<'a>(asked: &'a Asked, artifact: Digest, arguments: &'a str) -> Binding<'a> {
-    Binding { owner: "", asked: (asked.method(), asked.name()), artifact, arguments }
+fn binding<'a>(
+    owner: &'a str,
+    asked: &'a Asked,
+    artifact: Digest,
+    arguments: &'a str,
+) -> Binding<'a> {
+    Binding { owner, asked: (asked.method(), asked.name()), artifact, arguments }
 }

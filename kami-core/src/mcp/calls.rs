@@ -25,8 +25,8 @@ use super::request::GuestRequest;
 use super::session::{Era, survive};
 use super::unanswered::{Ticket, Unanswered};
 use super::wire::{Wire, json};
+use crate::auth::Identity;
 use crate::call::Level;
-use crate::scheduler::Principal;
 
 /// A call that takes no longer is quick: another thread would take a good part of that to wake up.
 const QUICK: Duration = Duration::from_micros(200);
@@ -55,7 +55,7 @@ pub(super) struct Terms {
 /// Who asks, and how it is told and asked in turn.
 #[derive(Clone)]
 pub(super) struct Caller {
-    pub(super) principal: Principal,
+    pub(super) identity: Arc<Identity>,
     pub(super) wire: Arc<dyn Wire>,
     /// Where a session takes its answers.
     pub(super) questions: Option<Arc<Questions>>,
@@ -142,7 +142,7 @@ impl Calls {
             let Shared { handler, outbox, unanswered, questions, .. } = &*shared;
             let id = request.id.clone();
             let caller = Caller {
-                principal: handler.principal(),
+                identity: Arc::clone(handler.identity()),
                 wire: Arc::new(outbox.clone()),
                 questions: Some(Arc::clone(questions)),
             };

@@ -34,16 +34,23 @@ use super::events::guest_level;
 use super::message::brief;
 use super::news::{Listener, NewsDesk};
 use super::outcome;
+use super::request::Asked;
 use super::sealed::StateKeys;
+use super::session::Era;
 use super::tasks::{EXTENSION, Tasks};
 use crate::audit::AuditLog;
+use crate::auth::Identity;
 use crate::call::{Level, Listing};
 use crate::digest::Digest;
 use crate::manifest::{JsonObject, ResourceUri};
+use crate::metrics::Metrics;
 use crate::rate::TokenBucket;
-use crate::registry::RegistryError;
-use crate::resolve::{Catalog, CatalogEntry, PromptEntry, Resolver, ResourceEntry, TemplateEntry};
+use crate::registry::{InstalledPackage, RegistryError};
+use crate::resolve::{
+    Catalog, CatalogEntry, PromptEntry, ResolveError, Resolver, ResourceEntry, TemplateEntry,
+};
 use crate::scheduler::Principal;
+use crate::witness::Witness;
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
 const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
@@ -54,20 +61,36 @@ const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
 /// just installed.
 const LIST_TTL: Duration = Duration::from_secs(1);
 
+/// The code in the log of a request for which a scope is missing, and what that means.
+pub(super) const FORBIDDEN: &str = "KAMI-SCOPE";
+pub(super) const NOT_PERMITTED: &str = "the scopes of the token do not permit this";
+
 /// The most resources of which one client wants to hear.
 const MOST_WATCHED: usize = 256;
 
 /// What a legacy session hears before it says what it wants to hear.
 const DEFAULT_LOG_LEVEL: Level = Level::Warning;
 
-/// The tools of one registry, for one connection.
-pub(super) struct Handler {
-    resolver: Arc<Resolver>,
-    options: ServerOptions,
+/// What the handlers of one server share.
+pub(super) struct Shared {
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) options: ServerOptions,
     /// Where changes are told.
-    desk: NewsDesk,
+    pub(super) desk: NewsDesk,
+    /// What seals the states of guests.
+    pub(super) state_keys: OnceLock<StateKeys>,
+    pub(super) tasks: Arc<Tasks>,
     /// Becomes true at the end of the input.
-    ended: watch::Receiver<bool>,
+    pub(super) ended: watch::Receiver<bool>,
+    /// How often all of those may call whom nobody asked who they are.
+    pub(super) rate: Option<Arc<TokenBucket>>,
+    /// Counts calls, where somebody may ask for the numbers.
+    pub(super) metrics: Option<Metrics>,
+}
+
+/// What one registry offers, for one connection.
+pub(super) struct Handler {
+    shared: Arc<Shared>,
     /// Who opened the legacy session, by its own word, once somebody has, and what it can do.
     client: Mutex<Option<(Arc<InitializeRequestParams>, Abilities)>>,
     /// The level of a legacy session.
@@ -77,20 +100,21 @@ pub(super) struct Handler {
     /// The resources of which the legacy session wants to hear, each with the artifact that it was
     /// last known to come from.
     watched: Mutex<BTreeMap<ResourceUri, Option<Digest>>>,
-    /// What seals the states of guests.
-    state_keys: Arc<OnceLock<StateKeys>>,
-    tasks: Arc<Tasks>,
-    /// How often the client may call.
-    rate: Option<Arc<TokenBucket>>,
     /// Who answers, as `_meta` tells it.
     server_info: Value,
-    /// On whose behalf it calls.
-    principal: Principal,
+    /// Who calls, where that is the same for the whole connection.
+    identity: Arc<Identity>,
 }
 
 /// Every revision of the protocol, oldest first.
 pub(super) fn supported_versions() -> Cow<'static, [ProtocolVersion]> {
     Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS)
+}
+
+/// Somebody whom nobody asked who they are.
+fn anonymous(options: &ServerOptions, rate: Option<Arc<TokenBucket>>) -> Arc<Identity> {
+    let principal = options.principal.unwrap_or_else(Principal::unnamed);
+    Arc::new(Identity::anonymous(principal, rate))
 }
 
 fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
@@ -103,25 +127,11 @@ fn server_info() -> Implementation {
 }
 
 impl Handler {
-    pub(super) fn new(
-        resolver: Arc<Resolver>,
-        options: ServerOptions,
-        desk: NewsDesk,
-        state_keys: Arc<OnceLock<StateKeys>>,
-        tasks: Arc<Tasks>,
-        ended: watch::Receiver<bool>,
-        rate: Option<Arc<TokenBucket>>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            rate,
             server_info: serde_json::to_value(server_info()).unwrap_or_default(),
-            principal: options.principal.unwrap_or_else(Principal::unnamed),
-            resolver,
-            options,
-            desk,
-            state_keys,
-            tasks,
-            ended,
+            identity: anonymous(&shared.options, shared.rate.clone()),
+            shared,
             client: Mutex::default(),
             log_level: Mutex::new(DEFAULT_LOG_LEVEL),
             news: OnceLock::new(),
@@ -142,43 +152,39 @@ impl Handler {
     }
 
     pub(super) fn resolver(&self) -> &Resolver {
-        &self.resolver
+        &self.shared.resolver
     }
 
     pub(super) fn tasks(&self) -> &Arc<Tasks> {
-        &self.tasks
+        &self.shared.tasks
+    }
+
+    pub(super) fn metrics(&self) -> Option<&Metrics> {
+        self.shared.metrics.as_ref()
     }
 
     pub(super) fn audit(&self) -> Option<&Arc<AuditLog>> {
-        self.options.audit.as_ref()
+        self.shared.options.audit.as_ref()
     }
 
     /// Whether results tell what they took.
     pub(super) fn wants_stats(&self) -> bool {
-        self.options.stats
+        self.shared.options.stats
     }
 
     /// Where guests say that a list is another one now.
     pub(super) fn desk(&self) -> NewsDesk {
-        self.desk.clone()
-    }
-
-    /// Takes note of a call.
-    ///
-    /// # Errors
-    /// Where there were too many lately: when to come again.
-    pub(super) fn take_token(&self) -> Result<(), Duration> {
-        self.rate.as_ref().map_or(Ok(()), |rate| rate.take())
+        self.shared.desk.clone()
     }
 
     /// What seals the states of guests; made when the first one is sealed or opened.
     pub(super) fn state_keys(&self) -> Result<&StateKeys, ErrorData> {
-        if let Some(keys) = self.state_keys.get() {
+        if let Some(keys) = self.shared.state_keys.get() {
             return Ok(keys);
         }
-        let path = self.resolver.data().request_state_key_file();
-        match StateKeys::open(&path, self.resolver.clock()) {
-            Ok(keys) => Ok(self.state_keys.get_or_init(|| keys)),
+        let path = self.shared.resolver.data().request_state_key_file();
+        match StateKeys::open(&path, self.shared.resolver.clock()) {
+            Ok(keys) => Ok(self.shared.state_keys.get_or_init(|| keys)),
             Err(error) => {
                 let path = path.display();
                 tracing::error!(%error, %path, "the key that seals the states of requests cannot be used");
@@ -200,7 +206,7 @@ impl Handler {
 
     /// Hears of what changes from now on.
     pub(super) fn news_from_now(&self) -> Listener {
-        self.desk.listener()
+        self.shared.desk.listener()
     }
 
     /// The notifications for a session that is told that lists have changed.
@@ -216,7 +222,7 @@ impl Handler {
         if changed.contains(&Listing::Resources) {
             let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
             for (uri, known) in watched.iter_mut() {
-                let now = self.artifact_of(uri);
+                let now = self.artifact_of(&self.identity, uri);
                 if std::mem::replace(known, now) != now {
                     let updated = ResourceUpdatedNotificationParam::new(uri.as_str());
                     told.push(ResourceUpdatedNotification::new(updated).into());
@@ -226,25 +232,78 @@ impl Handler {
         told
     }
 
-    /// The artifact that a resource comes from, if there is one.
-    fn artifact_of(&self, uri: &ResourceUri) -> Option<Digest> {
-        let owner = self.resolver.catalog().ok()?.owner_of(uri).ok()?;
-        owner.map(|package| package.digest)
+    /// The artifact that a resource comes from, if there is one for somebody.
+    fn artifact_of(&self, identity: &Identity, uri: &ResourceUri) -> Option<Digest> {
+        let owner = self.shared.resolver.catalog().ok()?.owner_of(uri).ok()?;
+        owner.filter(|package| self.shows_all_of(identity, package)).map(|package| package.digest)
     }
 
-    /// On whose behalf this connection or session calls.
-    pub(super) fn principal(&self) -> Principal {
-        self.principal
+    /// The same handler, for a connection or session of somebody who has shown who they are.
+    pub(super) fn of(self, identity: Arc<Identity>) -> Self {
+        Self { identity, ..self }
     }
 
-    /// On whose behalf somebody calls who has neither.
-    pub(super) fn newcomer(&self) -> Principal {
-        self.options.principal.unwrap_or_else(Principal::unnamed)
+    /// Who calls over this connection or session, unless they have shown to be somebody else.
+    pub(super) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Somebody who has neither.
+    pub(super) fn newcomer(&self) -> Arc<Identity> {
+        anonymous(&self.shared.options, self.shared.rate.clone())
+    }
+
+    /// Whether somebody sees what is asked for and may not have it, which is recorded. Of what they
+    /// do not see, they learn nothing here.
+    pub(super) async fn forbids(&self, identity: &Identity, asked: &Asked, era: Era) -> bool {
+        if identity.is_unrestricted() {
+            return false;
+        }
+        let found = self.find(identity, asked, era);
+        let forbidden = found.is_ok_and(|target| !target.is_permitted_to(identity));
+        if forbidden && let Ok(witness) = Witness::new(self.audit(), None).await {
+            let witness = witness.of(identity.name()).counted_by(self.metrics());
+            witness.refused_as(asked.name(), FORBIDDEN, NOT_PERMITTED.to_owned());
+        }
+        forbidden
+    }
+
+    /// Whether what a package offers besides tools is there for somebody.
+    pub(super) fn shows_all_of(&self, identity: &Identity, package: &InstalledPackage) -> bool {
+        self.shared.options.tools.allows_all_of(package) && identity.sees_all_of(package)
+    }
+
+    /// Whether a tool is there for somebody.
+    fn shows(&self, identity: &Identity, entry: &CatalogEntry) -> bool {
+        self.shared.options.tools.allows(entry) && identity.sees(entry)
+    }
+
+    /// Finds a tool that is there for somebody.
+    pub(super) fn find_tool(
+        &self,
+        catalog: &Catalog,
+        identity: &Identity,
+        name: &str,
+    ) -> Result<CatalogEntry, ResolveError> {
+        match identity.is_unrestricted() && self.shared.options.tools.is_everything() {
+            true => catalog.find(name),
+            false => catalog.find_among(name, |entry| self.shows(identity, entry)),
+        }
+    }
+
+    /// Who makes a request: the gate before this has said so.
+    fn asking<'a>(&'a self, context: &'a RequestContext<RoleServer>) -> &'a Arc<Identity> {
+        context.extensions.get::<Arc<Identity>>().unwrap_or(&self.identity)
+    }
+
+    /// Whether tools can be found.
+    pub(super) fn is_ready(&self) -> bool {
+        self.shared.resolver.catalog().is_ok()
     }
 
     /// How many calls of one principal are accepted, to run or to wait.
     pub(super) fn accepted(&self) -> usize {
-        self.resolver.engine().scheduler().most_of_one()
+        self.shared.resolver.engine().scheduler().most_of_one()
     }
 }
 
@@ -255,21 +314,34 @@ struct Page<T> {
 }
 
 impl Handler {
-    /// Reads a page with `read`, which gives so many from after a name on.
+    /// Reads a page of what `shows` lets somebody see, with `read`, which gives so many from after a
+    /// name on.
     fn page<T>(
         &self,
         request: Option<PaginatedRequestParams>,
-        read: impl FnOnce(&Catalog, &str, usize) -> Result<Vec<T>, RegistryError>,
+        read: impl Fn(&Catalog, &str, usize) -> Result<Vec<T>, RegistryError>,
         name: impl Fn(&T) -> String,
+        shows: impl Fn(&T) -> bool,
     ) -> Result<Page<T>, ErrorData> {
-        let catalog = self.resolver.catalog().map_err(|error| outcome::no_catalog(&error))?;
-        let after = match request.and_then(|request| request.cursor) {
+        let catalog =
+            self.shared.resolver.catalog().map_err(|error| outcome::no_catalog(&error))?;
+        let mut after = match request.and_then(|request| request.cursor) {
             Some(cursor) => name_of(&cursor)?,
             None => String::new(),
         };
-        let size = self.options.page_size.get();
-        let mut items = read(&catalog, &after, size.saturating_add(1))
-            .map_err(|error| outcome::no_catalog(&error.into()))?;
+        let size = self.shared.options.page_size.get();
+        let wanted = size.saturating_add(1);
+        let mut items = Vec::new();
+        loop {
+            let found = read(&catalog, &after, wanted);
+            let found = found.map_err(|error| outcome::no_catalog(&error.into()))?;
+            let more = found.len() == wanted;
+            after = found.last().map_or(after, &name);
+            items.extend(found.into_iter().filter(&shows));
+            if !more || items.len() > size {
+                break;
+            }
+        }
         let more = items.len() > size;
         items.truncate(size);
         let next = items.last().filter(|_| more).map(|last| cursor_after(&name(last)));
@@ -354,7 +426,9 @@ impl ServerHandler for Handler {
         let read = |catalog: &Catalog, after: &str, count| {
             catalog.entries(Some(after)).take(count).collect()
         };
-        let page = self.page(request, read, |entry: &CatalogEntry| entry.wire_name.to_string())?;
+        let identity = self.asking(&context);
+        let name = |entry: &CatalogEntry| entry.wire_name.to_string();
+        let page = self.page(request, read, name, |entry| self.shows(identity, entry))?;
         let tools = page.items.iter().map(outcome::tool).collect();
         let mut result = ListToolsResult::with_all_items(tools);
         result.next_cursor = page.next;
@@ -371,7 +445,9 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         let name = |entry: &PromptEntry| entry.wire_name.to_string();
-        let page = self.page(request, Catalog::prompts, name)?;
+        let identity = self.asking(&context);
+        let shows = |entry: &PromptEntry| self.shows_all_of(identity, &entry.package);
+        let page = self.page(request, Catalog::prompts, name, shows)?;
         let prompts = page.items.iter().map(outcome::prompt_definition).collect();
         let mut result = ListPromptsResult::with_all_items(prompts);
         result.next_cursor = page.next;
@@ -388,7 +464,9 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let uri = |entry: &ResourceEntry| entry.definition().uri.to_string();
-        let page = self.page(request, Catalog::resources, uri)?;
+        let identity = self.asking(&context);
+        let shows = |entry: &ResourceEntry| self.shows_all_of(identity, &entry.package);
+        let page = self.page(request, Catalog::resources, uri, shows)?;
         let resources = page.items.iter().map(outcome::resource_definition).collect();
         let mut result = ListResourcesResult::with_all_items(resources);
         result.next_cursor = page.next;
@@ -405,7 +483,9 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         let form = |entry: &TemplateEntry| entry.definition().uri_template.as_str().to_owned();
-        let page = self.page(request, Catalog::templates, form)?;
+        let identity = self.asking(&context);
+        let shows = |entry: &TemplateEntry| self.shows_all_of(identity, &entry.package);
+        let page = self.page(request, Catalog::templates, form, shows)?;
         let templates = page.items.iter().map(outcome::template_definition).collect();
         let mut result = ListResourceTemplatesResult::with_all_items(templates);
         result.next_cursor = page.next;
@@ -419,10 +499,10 @@ impl ServerHandler for Handler {
     async fn subscribe(
         &self,
         request: SubscribeRequestParams,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let uri = watchable(&request.uri)?;
-        let artifact = self.artifact_of(&uri);
+        let artifact = self.artifact_of(self.asking(&context), &uri);
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.len() >= MOST_WATCHED && !watched.contains_key(&uri) {
             let message = format!("a session watches at most {MOST_WATCHED} resources");
@@ -462,10 +542,12 @@ impl ServerHandler for Handler {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut ended = self.ended.clone();
+        let mut ended = self.shared.ended.clone();
         let mut news = self.news_from_now();
         let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
-        let artifact = |uri: &String| uri.parse().ok().and_then(|uri| self.artifact_of(&uri));
+        let identity = self.asking(context.request_context());
+        let artifact =
+            |uri: &String| uri.parse().ok().and_then(|uri| self.artifact_of(identity, &uri));
         let mut watched: Vec<_> = uris.into_iter().map(|uri| (artifact(&uri), uri)).collect();
         loop {
             let changed = tokio::select! {

@@ -46,7 +46,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -55,12 +55,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
 use crate::audit::{AuditEvent, AuditLog};
+use crate::auth::{Gate, ToolSelection};
 use crate::call::{CallReport, Listing};
 use crate::digest::Digest;
+use crate::metrics::Metrics;
 use crate::rate::TokenBucket;
 use crate::resolve::Resolver;
 use crate::scheduler::Principal;
-use handler::Handler;
+use handler::{Handler, Shared};
 use http::Door;
 use news::NewsDesk;
 use outbox::Outbox;
@@ -68,6 +70,7 @@ use session::{Session, subscriptions};
 use stdio::StdioTransport;
 use tasks::{SeenTo, Tasks};
 
+pub use http::{HostName, HostNameError, WebOrigin, WebOriginError};
 pub use stdio::stdio_pipes;
 
 /// How long calls may go on after [`Server::serve_stdio`] was told to shut down.
@@ -92,11 +95,14 @@ pub struct ServerOptions {
     pub stats: bool,
     /// Where calls are recorded; `None`: nowhere. While the log cannot be written, calls are refused.
     pub audit: Option<Arc<AuditLog>>,
-    /// The most calls in a minute of one client over streams, and of all of them together over HTTP,
-    /// where a client may open any number of sessions; `None`: any number.
+    /// The most calls in a minute of one client over streams, and of all of them together over HTTP
+    /// where nobody is asked who they are, as a client may open any number of sessions; `None`: any
+    /// number.
     pub calls_per_minute: Option<u64>,
     /// On whose behalf calls are made; `None`: each connection is a principal of its own.
     pub principal: Option<Principal>,
+    /// Which of the installed tools there are for clients, whoever they are.
+    pub tools: ToolSelection,
 }
 
 impl Default for ServerOptions {
@@ -108,8 +114,23 @@ impl Default for ServerOptions {
             audit: None,
             calls_per_minute: None,
             principal: None,
+            tools: ToolSelection::default(),
         }
     }
+}
+
+/// What an operator may choose about a server over HTTP.
+#[derive(Default)]
+pub struct HttpOptions {
+    /// Tells who makes a request; `None`: nobody is asked, and everybody may do everything.
+    pub gate: Option<Gate>,
+    /// Where clients find this server, if that is not what their requests say, as behind a proxy.
+    pub public: Option<WebOrigin>,
+    /// The names by which requests may address it, beside those of this machine for itself and that
+    /// of `public`.
+    pub hosts: Vec<HostName>,
+    /// The pages that may talk to it from a browser, beside those of this machine and of `public`.
+    pub pages: Vec<WebOrigin>,
 }
 
 /// What a client would be told about a call, as JSON.
@@ -132,9 +153,15 @@ pub enum ServeError {
     /// The address can be reached from other machines, and nobody is asked who they are.
     #[error(
         "other machines can reach {0}, and anybody who does could call the tools: listen on \
-         127.0.0.1 or [::1]"
+         127.0.0.1 or [::1], or ask clients for tokens"
     )]
     Exposed(IpAddr),
+    /// The address can be reached from other machines, and nobody said by which name.
+    #[error(
+        "other machines can reach {0}, but not by a name that requests may have: say how they \
+         address this server"
+    )]
+    Unnamed(IpAddr),
     /// A defect in this crate.
     #[error("the server stopped unexpectedly")]
     Stopped(#[source] JoinError),
@@ -177,12 +204,13 @@ impl Server {
         let (read_failed, mut read_error) = oneshot::channel();
 
         let tasks = self.tasks();
-        let handler = Arc::new(self.handlers(&desk, &tasks, &ended)());
+        let handler = Arc::new(self.handlers(&desk, &tasks, &ended, None)());
         let _seen_to = SeenTo::new(Arc::clone(&handler));
         let transport =
             StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
-        let running =
-            rmcp::service::serve_directly(Session::new(handler, subscriptions()), transport, None);
+        let session =
+            Session::new(Arc::clone(&handler), Arc::clone(handler.identity()), subscriptions());
+        let running = rmcp::service::serve_directly(session, transport, None);
         let stop = running.cancellation_token();
         let mut serving = std::pin::pin!(running.waiting());
 
@@ -230,26 +258,37 @@ impl Server {
     /// are being answered then get two seconds more. Dropping the future ends everything.
     ///
     /// # Errors
-    /// Where other machines can reach the address: anybody could call the tools.
+    /// Where other machines can reach the address, and anybody could call the tools; or where nobody
+    /// said by which names they address it.
     ///
     /// # Security
     /// Clients are not trusted: whatever they send costs bounded memory and time. Requests that a
-    /// web page has sent, of this machine or by a name that leads to it, are refused.
+    /// web page has sent, of elsewhere or by a name that leads here, are refused. There is no TLS:
+    /// tokens on their way from another machine are for a proxy in front of this to protect.
     pub async fn serve_http(
         &self,
         listener: TcpListener,
+        options: HttpOptions,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         let address = listener.local_addr().map_err(ServeError::Listen)?.ip();
         if !address.is_loopback() {
-            return Err(ServeError::Exposed(address));
+            if options.gate.is_none() {
+                return Err(ServeError::Exposed(address));
+            }
+            if options.public.is_none() && options.hosts.is_empty() {
+                return Err(ServeError::Unnamed(address));
+            }
         }
         let ended = watch::Sender::new(false);
         let desk = NewsDesk::new();
         let tasks = self.tasks();
-        let handlers = self.handlers(&desk, &tasks, &ended);
+        let (metrics, exposition) = Metrics::new(self.resolver.engine());
+        let handlers = self.handlers(&desk, &tasks, &ended, Some(metrics));
         let _seen_to = SeenTo::new(Arc::new(handlers()));
-        let door = Arc::new(Door::new(handlers, ended.subscribe()));
+        let exposed = !address.is_loopback();
+        let door = Door::new(handlers, options, exposed, exposition, ended.subscribe());
+        let door = Arc::new(door);
         let shutdown = async {
             shutdown.await;
             ended.send_replace(true);
@@ -270,23 +309,21 @@ impl Server {
         desk: &NewsDesk,
         tasks: &Arc<Tasks>,
         ended: &watch::Sender<bool>,
+        metrics: Option<Metrics>,
     ) -> impl Fn() -> Handler + Send + Sync + 'static {
-        let (resolver, options) = (Arc::clone(&self.resolver), self.options.clone());
-        let (desk, ended) = (desk.clone(), ended.subscribe());
-        let state_keys = Arc::default();
-        let tasks = Arc::clone(tasks);
+        let options = self.options.clone();
         let rate = options.calls_per_minute.map(|most| Arc::new(TokenBucket::per_minute(most)));
-        move || {
-            Handler::new(
-                Arc::clone(&resolver),
-                options.clone(),
-                desk.clone(),
-                Arc::clone(&state_keys),
-                Arc::clone(&tasks),
-                ended.clone(),
-                rate.clone(),
-            )
-        }
+        let shared = Arc::new(Shared {
+            resolver: Arc::clone(&self.resolver),
+            options,
+            desk: desk.clone(),
+            state_keys: OnceLock::new(),
+            tasks: Arc::clone(tasks),
+            ended: ended.subscribe(),
+            rate,
+            metrics,
+        });
+        move || Handler::new(Arc::clone(&shared))
     }
 
     /// Tells everybody whenever the catalog changes, and records which policy is in

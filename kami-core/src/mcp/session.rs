@@ -18,6 +18,7 @@ use rmcp::service::{NotificationContext, RequestContext, Service};
 use tokio::sync::Semaphore;
 
 use super::handler::{Handler, supported_versions};
+use crate::auth::Identity;
 
 /// The most `subscriptions/listen` requests at a time: one per client and kind of news would do.
 const MOST_SUBSCRIPTIONS: usize = 64;
@@ -31,6 +32,7 @@ const LONGEST_TOKEN: usize = 256;
 /// speaks for itself, as the revision of 2026-07-28 asks of a server for both.
 pub(super) struct Session {
     handler: Arc<Handler>,
+    identity: Arc<Identity>,
     subscriptions: Arc<Semaphore>,
 }
 
@@ -44,9 +46,14 @@ pub(super) enum Era {
 }
 
 impl Session {
-    /// Opens no more than the [`subscriptions`] that it shares with others.
-    pub(super) fn new(handler: Arc<Handler>, subscriptions: Arc<Semaphore>) -> Self {
-        Self { handler, subscriptions }
+    /// The connection of somebody. It opens no more than the [`subscriptions`] that it shares with
+    /// others.
+    pub(super) fn new(
+        handler: Arc<Handler>,
+        identity: Arc<Identity>,
+        subscriptions: Arc<Semaphore>,
+    ) -> Self {
+        Self { handler, identity, subscriptions }
     }
 }
 
@@ -110,8 +117,9 @@ impl Service<RoleServer> for Session {
     async fn handle_request(
         &self,
         request: ClientRequest,
-        context: RequestContext<RoleServer>,
+        mut context: RequestContext<RoleServer>,
     ) -> Result<ServerResult, ErrorData> {
+        context.extensions.insert(Arc::clone(&self.identity));
         let needs_no_session =
             matches!(request, ClientRequest::InitializeRequest(_) | ClientRequest::PingRequest(_));
         let in_session = needs_no_session || self.handler.client().is_some();

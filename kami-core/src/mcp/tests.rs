@@ -2,6 +2,7 @@
 //!
 //! Registry, sandbox and guest are real; what tools may do is the matter of other tests.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,6 +14,7 @@ use tokio::io::{
 use tokio::task::JoinHandle;
 
 use super::{ServeError, Server, ServerOptions, lines};
+use crate::auth::ToolSelection;
 use crate::component::{Artifact, Component, fixtures};
 use crate::grants::Grant;
 use crate::registry::{DataDir, InstallOptions, Registry};
@@ -100,6 +102,10 @@ impl Client {
 
     fn connect_to(scene: Scene) -> Self {
         let server = scene.server();
+        Self::connect_with(scene, server)
+    }
+
+    fn connect_with(scene: Scene, server: Server) -> Self {
         let (client, stream) = tokio::io::duplex(1 << 16);
         let serving = tokio::spawn(async move {
             let (input, output) = tokio::io::split(stream);
@@ -591,4 +597,33 @@ async fn a_tampered_tool_is_refused_and_the_others_are_served() {
     assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 2);
     let served = client.ask(&call(3, "echo", json!({}))).await;
     assert_eq!(served["result"]["isError"], false, "{served}");
+}
+
+#[tokio::test]
+async fn pages_of_some_tools_are_those_of_a_list_without_the_others() {
+    let scene = Scene::new();
+    for name in ["a1", "a2", "b1", "b2", "a3", "b3", "a4"] {
+        scene.install(name);
+    }
+    let resolver = Resolver::open(&scene.directory, HostOptions::default()).unwrap();
+    let tools = ToolSelection {
+        include: vec!["a*".parse().unwrap()],
+        exclude: vec!["dev.example.a3/*".parse().unwrap()],
+    };
+    let page_size = NonZeroUsize::new(2).unwrap();
+    let options = ServerOptions { page_size, tools, ..ServerOptions::default() };
+    let server = Server::new(Arc::new(resolver), options);
+    let mut client = Client::connect_with(scene, server);
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    for id in 10.. {
+        let params = cursor.map_or(json!({}), |cursor: Value| json!({"cursor": cursor}));
+        let page = client.ask(&stateless(id, "tools/list", params)).await["result"].clone();
+        let tools = page["tools"].as_array().unwrap();
+        seen.push(tools.iter().map(|tool| tool["name"].to_string()).collect::<Vec<_>>());
+        cursor = page.get("nextCursor").cloned();
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [vec!["\"a1\"", "\"a2\""], vec!["\"a4\""]]);
 }

@@ -17,6 +17,8 @@
 //! How clients call a tool is worked out when packages come and go, in the same transaction, so
 //! that a tool is found at the same cost among ten and among ten thousand.
 //!
+//! Beside the packages it knows the [`Token`]s by which clients show who they are, by their hashes.
+//!
 //! The registry believes nothing that it reads. Rows are parsed into the types they were made
 //! of, and an artifact's bytes are verified by whoever wants to run them.
 
@@ -27,7 +29,9 @@ mod offers;
 mod pin;
 mod row;
 mod schema;
+mod selection;
 mod store;
+mod tokens;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +53,8 @@ pub use names::CatalogEntry;
 pub use offers::{PromptEntry, ResourceEntry, TemplateEntry};
 pub use pin::Pin;
 pub use row::RowError;
+pub use selection::{ToolPattern, ToolPatternError, ToolSelection};
+pub use tokens::{Scope, ScopeError, Token, TokenName, TokenNameError};
 
 /// A package that is installed.
 #[derive(Debug, Clone, PartialEq)]
@@ -250,6 +256,26 @@ pub enum RegistryError {
         #[source]
         source: RowError,
     },
+    /// Two tokens of one name could not be told apart.
+    #[error("there is a token called `{0}` already: choose another name, or revoke that one first")]
+    TokenExists(TokenName),
+    /// There is no token to remove.
+    #[error("there is no token called `{0}`")]
+    NoToken(TokenName),
+    /// There are as many tokens as there may be.
+    #[error("there are too many tokens: revoke those that nobody uses any more")]
+    TooManyTokens,
+    /// A token is there, but what it permits cannot be read.
+    #[error(
+        "the registry's entry for the token `{token}` is damaged: revoke it, and create another"
+    )]
+    TokenDamaged {
+        /// Which token.
+        token: String,
+        /// What cannot be read.
+        #[source]
+        source: RowError,
+    },
     /// A grant that cannot be written down, because a path in it is not UTF-8.
     #[error("the grant cannot be stored")]
     Grant(#[source] serde_json::Error),
@@ -320,7 +346,7 @@ impl Registry {
 
     /// Prepares the queries, which proves that their tables are there.
     fn prepare(&self) -> Result<(), RegistryError> {
-        for query in [row::ALL, row::BY_ID, names::BY_NAME, pin::ALL] {
+        for query in [row::ALL, row::BY_ID, names::BY_NAME, pin::ALL, tokens::BY_HASH] {
             self.connection
                 .prepare_cached(query)
                 .map_err(|error| RegistryError::sql(&self.dir, error))?;

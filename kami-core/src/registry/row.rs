@@ -158,7 +158,7 @@ fn parse(row: &Row<'_>) -> Result<InstalledPackage, RowError> {
 
 type Boxed = Box<dyn Error + Send + Sync>;
 
-fn column<T>(
+pub(super) fn column<T>(
     row: &Row<'_>,
     column: &'static str,
     parse: impl FnOnce(ValueRef<'_>) -> Result<T, Boxed>,

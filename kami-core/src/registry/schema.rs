@@ -91,6 +91,17 @@ const MIGRATIONS: &[&str] = &[
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX uris_by_prefix ON uris (template, prefix);
      CREATE INDEX uris_by_package ON uris (package);",
+    // Who may connect, by the hash of what they show.
+    "CREATE TABLE tokens (
+         name TEXT NOT NULL PRIMARY KEY,
+         hash TEXT NOT NULL,
+         scopes TEXT NOT NULL,
+         tools TEXT NOT NULL,
+         calls_per_minute INTEGER,
+         created_at INTEGER NOT NULL,
+         expires_at INTEGER
+     ) STRICT, WITHOUT ROWID;
+     CREATE UNIQUE INDEX tokens_by_hash ON tokens (hash);",
 ];
 
 /// Opens the database, which is made if it is not there.

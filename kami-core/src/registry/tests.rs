@@ -248,6 +248,7 @@ const DOWNGRADE: &str = "
     CREATE INDEX tools_by_package ON tools (package);
     INSERT INTO tools (name, package) SELECT tool, package FROM names;
     DROP TABLE names;
+    DROP TABLE tokens;
     DROP TABLE prompts;
     DROP TABLE uris;
     ALTER TABLE meta DROP COLUMN tools;
@@ -641,7 +642,7 @@ fn database(sql: &str) -> Vec<u8> {
 #[test]
 fn a_newer_registry_is_refused_and_left_as_it_is() {
     let error = refused("newer", &database("PRAGMA user_version = 99"));
-    assert!(matches!(error, RegistryError::Newer { found: 99, known: 4, .. }), "{error}");
+    assert!(matches!(error, RegistryError::Newer { found: 99, known: 5, .. }), "{error}");
     assert!(error.to_string().contains("update"), "{error}");
 }
 
@@ -879,4 +880,55 @@ fn killed_processes_leave_every_package_with_its_file() {
 fn a_registry_can_move_between_threads() {
     fn movable<T: Send>() {}
     movable::<Registry>();
+}
+
+fn token(name: &str) -> Token {
+    Token {
+        name: name.parse().unwrap(),
+        scopes: ["kami:read", "tool:fetch*"].map(|scope| scope.parse().unwrap()).into(),
+        tools: ToolSelection {
+            include: vec!["dev.example.web/*".parse().unwrap()],
+            exclude: vec!["post".parse().unwrap()],
+        },
+        calls_per_minute: Some(60),
+        created_at: 1_800_000_000,
+        expires_at: None,
+    }
+}
+
+#[test]
+fn tokens_are_found_by_their_hash_and_by_nothing_else() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    let (secret, other) = (Digest::of(b"secret"), Digest::of(b"other"));
+    let generation = registry.generation().unwrap();
+    registry.add_token(&token("ci"), secret).unwrap();
+    let again = registry.add_token(&token("ci"), other).unwrap_err();
+    assert!(matches!(&again, RegistryError::TokenExists(name) if name.as_str() == "ci"), "{again}");
+    let dated = Token { expires_at: Some(7), calls_per_minute: None, ..token("agent") };
+    registry.add_token(&dated, other).unwrap();
+    assert_eq!(registry.generation().unwrap(), generation, "no tool has changed");
+
+    // Also by another process, which has the file open already.
+    let reader = scene.open();
+    assert_eq!(reader.token(secret).unwrap(), Some(token("ci")));
+    assert_eq!(reader.token(Digest::of(b"guess")).unwrap(), None);
+    assert_eq!(reader.tokens().unwrap(), [dated, token("ci")]);
+    registry.remove_token(&"ci".parse().unwrap()).unwrap();
+    assert_eq!(reader.token(secret).unwrap(), None);
+    let gone = registry.remove_token(&"ci".parse().unwrap()).unwrap_err();
+    assert!(matches!(gone, RegistryError::NoToken(_)), "{gone}");
+}
+
+#[test]
+fn a_damaged_token_permits_nothing_and_can_be_revoked() {
+    let scene = Scene::new();
+    for (column, value) in [("scopes", "'everything'"), ("tools", "'[]'"), ("expires_at", "-1")] {
+        let mut registry = scene.open();
+        registry.add_token(&token("ci"), Digest::of(b"secret")).unwrap();
+        scene.tamper(&format!("UPDATE tokens SET {column} = {value}"));
+        let error = registry.token(Digest::of(b"secret")).unwrap_err();
+        assert!(matches!(error, RegistryError::TokenDamaged { .. }), "{column}: {error}");
+        registry.remove_token(&"ci".parse().unwrap()).unwrap();
+    }
 }

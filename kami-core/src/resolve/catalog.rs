@@ -89,6 +89,27 @@ impl Catalog {
         Ok(entry)
     }
 
+    /// The same among some of the tools: another one's name is as good as none, and nobody learns
+    /// from what is not found what there is.
+    ///
+    /// # Errors
+    /// Where there is none of them, or where the registry cannot be read.
+    pub fn find_among(
+        &self,
+        name: &str,
+        allows: impl FnOnce(&CatalogEntry) -> bool,
+    ) -> Result<CatalogEntry, ResolveError> {
+        let known = lock(&self.found).get(name).cloned();
+        let found = match known {
+            Some(entry) => Some(entry),
+            None => self.read(name)?.inspect(|entry| {
+                lock(&self.found).put(name.to_owned(), entry.clone());
+            }),
+        };
+        let missing = || ResolveError::NotFound { name: brief(name), nearest: None };
+        found.filter(allows).ok_or_else(missing)
+    }
+
     /// The prompt with a name on the wire, if there is one.
     ///
     /// # Errors
@@ -213,7 +234,7 @@ impl Catalog {
     /// thousand would be worth more to who asks for what is not there than to who mistyped.
     fn not_found(&self, name: &str) -> ResolveError {
         const SIMILAR: f64 = 0.75;
-        let name: String = name.chars().filter(|c| !c.is_control()).take(80).collect();
+        let name = brief(name);
         let around = match lock(&self.registry).names_around(&name) {
             Ok(around) => around,
             Err(error) => return error.into(),
@@ -226,6 +247,11 @@ impl Catalog {
             .map(|(_, candidate)| candidate.to_string());
         ResolveError::NotFound { name, nearest }
     }
+}
+
+/// As much of a name that a client made up as a person reads.
+fn brief(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 /// Tools in the order of their names: see [`Catalog::entries`].

@@ -8,7 +8,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,14 +17,10 @@ use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -32,6 +28,7 @@ use super::denials::Denials;
 use super::egress::GrantedSecrets;
 use super::names::Names;
 use crate::grants::{Denial, DenialRule, Effective, Endpoint, NetAccess, Scheme};
+use crate::tls;
 
 /// The longest that resolving, connecting or waiting for the next byte may take, each. The call's
 /// own limit is usually shorter.
@@ -215,17 +212,6 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// One TLS configuration for all requests: the platform's roots, checked as the platform does.
-static TLS: LazyLock<Result<TlsConnector, String>> = LazyLock::new(|| {
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_platform_verifier())
-        .map_err(|error| error.to_string())?
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-});
-
 /// Connects to `address`, and speaks TLS to the endpoint's name where its scheme says so.
 async fn connect(endpoint: &Endpoint, address: SocketAddr) -> Result<Box<dyn Stream>, Error> {
     let tcp = TcpStream::connect(address).await.map_err(Error::Connect)?;
@@ -233,8 +219,8 @@ async fn connect(endpoint: &Endpoint, address: SocketAddr) -> Result<Box<dyn Str
     match endpoint.scheme() {
         Scheme::Http | Scheme::Tcp => Ok(Box::new(tcp)),
         Scheme::Https => {
-            let connector = TLS.as_ref().map_err(|error| {
-                tracing::error!(%error, "this machine's certificate store cannot be read");
+            let connector = tls::connector().map_err(|error| {
+                tracing::error!(%error, "no request can be sent");
                 Error::TlsCertificateError
             })?;
             let name = match endpoint.literal_address() {

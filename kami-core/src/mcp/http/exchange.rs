@@ -15,6 +15,7 @@ use super::body::{ReplyBody, Task};
 use super::headers::Spoken;
 use super::sessions::HttpSession;
 use super::{Reply, accepted, reply};
+use crate::auth::Identity;
 use crate::call::Listing;
 use crate::mcp::calls::Replied;
 use crate::mcp::handler::Handler;
@@ -89,9 +90,10 @@ fn events(first: Option<Vec<u8>>, heard: mpsc::UnboundedReceiver<Vec<u8>>, work:
     reply
 }
 
-/// Has rmcp's service loop answer one request.
+/// Has rmcp's service loop answer one request of somebody.
 pub(super) async fn ask(
     handler: Arc<Handler>,
+    identity: Arc<Identity>,
     subscriptions: Arc<Semaphore>,
     request: ClientJsonRpcMessage,
     spoken: Spoken,
@@ -104,7 +106,7 @@ pub(super) async fn ask(
     let work = async move {
         let _room = room;
         let client = handler.client().map(|client| (*client).clone());
-        let session = Session::new(handler, subscriptions);
+        let session = Session::new(handler, identity, subscriptions);
         let running = rmcp::service::serve_directly(session, transport, client);
         let answer = answered.await.ok();
         drop(running);

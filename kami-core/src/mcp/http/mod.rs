@@ -5,20 +5,22 @@
 //! revisions belong to a session, which `initialize` opens and `DELETE` ends.
 //!
 //! Whoever connects is not trusted, and web pages are kept out: a request has to be addressed to
-//! this machine by one of its local names, and must not come from a page of anywhere else.
+//! this server by one of its names, and must not come from a page of anywhere else ([`site`]). Where
+//! clients are asked who they are, each request brings a token ([`challenge`]).
 
 mod body;
+mod challenge;
 mod exchange;
 mod headers;
 mod sessions;
+mod site;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderMap, ORIGIN, RETRY_AFTER};
+use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -33,21 +35,38 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
-use super::SHUTDOWN_GRACE;
 use super::calls::{Caller, reply_to};
 use super::handler::Handler;
 use super::lines::LONGEST;
 use super::message::{Fate, Refusal, read};
 use super::session::{Era, subscriptions};
 use super::wire::json;
+use super::{HttpOptions, SHUTDOWN_GRACE};
+use crate::auth::{Gate, Identity};
+use crate::metrics::Exposition;
 use crate::scheduler::Principal;
 use body::ReplyBody;
+use challenge::{Challenge, identify};
 use exchange::{Exchange, ask, news};
 use headers::Spoken;
 use sessions::{HttpSession, Ongoing, Sessions};
+use site::Site;
+
+pub use site::{HostName, HostNameError, WebOrigin, WebOriginError};
 
 /// The one path that speaks the protocol.
 const PATH: &str = "/mcp";
+
+/// Where a client reads who gives tokens for that path, and where it looks next (RFC 9728).
+const METADATA: &str = "/.well-known/oauth-protected-resource/mcp";
+const METADATA_OF_ALL: &str = "/.well-known/oauth-protected-resource";
+
+/// Where whoever watches over this server asks whether it is there, and whether to send it clients.
+const HEALTH: &str = "/health";
+const READY: &str = "/health/ready";
+
+/// What calls take, in numbers.
+const METRICS: &str = "/metrics";
 
 /// The header that names a session.
 const SESSION: &str = "mcp-session-id";
@@ -87,6 +106,12 @@ pub(super) struct Door {
     sessions: Sessions,
     subscriptions: Arc<Semaphore>,
     ended: watch::Receiver<bool>,
+    /// Tells who makes a request; `None`: nobody is asked.
+    gate: Option<Gate>,
+    /// Whether others than this machine may find it.
+    exposed: bool,
+    metrics: Exposition,
+    site: Site,
     /// Bytes that bodies may still have.
     room: Arc<Semaphore>,
 }
@@ -94,6 +119,9 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(
         handlers: impl Fn() -> Handler + Send + Sync + 'static,
+        options: HttpOptions,
+        exposed: bool,
+        metrics: Exposition,
         ended: watch::Receiver<bool>,
     ) -> Self {
         let stateless = Arc::new(handlers());
@@ -104,6 +132,11 @@ impl Door {
             sessions: Sessions::new(),
             subscriptions: subscriptions(),
             ended,
+            gate: options.gate,
+            // Where it has a name for others, a proxy may bring them to an address of this machine.
+            exposed: exposed || options.public.is_some() || !options.hosts.is_empty(),
+            metrics,
+            site: Site { public: options.public, hosts: options.hosts, pages: options.pages },
             room,
         }
     }
@@ -143,11 +176,36 @@ impl Door {
                 },
             }
         }
-        drop(listener);
         ending.send_replace(true);
         let rest = async { while connections.join_next().await.is_some() {} };
-        // Those that take longer are ended with the set.
-        let _ = tokio::time::timeout(SHUTDOWN_GRACE, rest).await;
+        tokio::select! {
+            // Those that take longer are ended with the set.
+            _ = tokio::time::timeout(SHUTDOWN_GRACE, rest) => {}
+            never = self.turn_away(&listener, &places) => match never {},
+        }
+    }
+
+    /// Tells whoever connects that this server is about to end.
+    async fn turn_away(
+        self: &Arc<Self>,
+        listener: &TcpListener,
+        places: &Arc<Semaphore>,
+    ) -> Infallible {
+        let ending = watch::Sender::new(false);
+        let mut connections = JoinSet::new();
+        loop {
+            let place = Arc::clone(places).acquire_owned().await;
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let (door, ended) = (Arc::clone(self), ending.subscribe());
+                    connections.spawn(async move {
+                        let _place = place;
+                        door.connection(stream, ended).await;
+                    });
+                }
+                Err(_) => tokio::time::sleep(BREATHER).await,
+            }
+        }
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, mut ended: watch::Receiver<bool>) {
@@ -155,10 +213,10 @@ impl Door {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection stays slow");
         }
-        let principal = self.stateless.newcomer();
+        let newcomer = self.stateless.newcomer();
         let service = service_fn(|request| {
-            let door = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(door.respond(request, principal).await) }
+            let (door, newcomer) = (Arc::clone(&self), Arc::clone(&newcomer));
+            async move { Ok::<_, Infallible>(door.respond(request, newcomer).await) }
         });
         let mut builder = http1::Builder::new();
         builder
@@ -185,30 +243,110 @@ impl Door {
         }
     }
 
-    /// Answers a request of a connection that calls on behalf of `principal`, unless it is a
-    /// session's.
-    async fn respond(&self, request: Request<Incoming>, principal: Principal) -> Reply {
-        if request.uri().path() != PATH {
-            return text(StatusCode::NOT_FOUND, "there is nothing here; MCP is spoken on /mcp");
+    /// Answers a request. Where nobody is asked, it is made by its session or else by `newcomer`.
+    async fn respond(&self, request: Request<Incoming>, newcomer: Arc<Identity>) -> Reply {
+        let page = self.site.page(request.headers());
+        let mut reply = self.route(request, newcomer).await;
+        self.site.share(page, &mut reply);
+        reply
+    }
+
+    async fn route(&self, request: Request<Incoming>, newcomer: Arc<Identity>) -> Reply {
+        let path = request.uri().path();
+        match path {
+            // Whoever watches may know this machine by any name, and learns one word.
+            HEALTH => return text(StatusCode::OK, "alive\n"),
+            READY => return self.ready(),
+            PATH | METADATA | METADATA_OF_ALL | METRICS => {}
+            _ => {
+                return text(StatusCode::NOT_FOUND, "there is nothing here; MCP is spoken on /mcp");
+            }
         }
-        if let Err(why) = is_local(request.headers()) {
+        if let Err(why) = self.site.accepts(request.headers()) {
             return text(StatusCode::FORBIDDEN, why);
         }
+        if let Some(reply) = self.site.preflight(request.method(), request.headers()) {
+            return reply;
+        }
+        match path {
+            PATH if *self.ended.borrow() => unavailable("this server is about to end"),
+            PATH => self.speak(request, newcomer).await,
+            METRICS => self.measure(&request).await,
+            _ => self.metadata(&request),
+        }
+    }
+
+    /// Whether clients are to be sent here.
+    fn ready(&self) -> Reply {
+        if *self.ended.borrow() {
+            return unavailable("this server is about to end\n");
+        }
+        match self.stateless.is_ready() {
+            true => text(StatusCode::OK, "ready\n"),
+            false => unavailable("the registry cannot be read\n"),
+        }
+    }
+
+    /// What calls take. Where others than this machine may ask, they have to show a token.
+    async fn measure(&self, request: &Request<Incoming>) -> Reply {
+        if let Some(gate) = self.gate.as_ref().filter(|_| self.exposed)
+            && let Err(challenge) = identify(gate, request.uri(), request.headers()).await
+        {
+            let base = self.site.base(request.headers());
+            return challenge.reply(gate, &format!("{base}{METADATA}"));
+        }
         match *request.method() {
-            Method::POST => self.post(request, principal).await,
-            Method::GET => self.listen(request.headers()),
-            Method::DELETE => self.end(request.headers()),
-            _ => {
-                let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "POST, GET or DELETE");
-                let methods = http::HeaderValue::from_static("POST, GET, DELETE");
-                reply.headers_mut().insert(ALLOW, methods);
-                reply
+            Method::GET | Method::HEAD => {
+                reply(StatusCode::OK, Exposition::CONTENT_TYPE, self.metrics.text().into())
             }
+            _ => not_allowed("GET, HEAD"),
+        }
+    }
+
+    /// Who gives tokens for this server.
+    fn metadata(&self, request: &Request<Incoming>) -> Reply {
+        let Some(gate) = &self.gate else {
+            return text(StatusCode::NOT_FOUND, "nobody is asked for a token here");
+        };
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return not_allowed("GET, HEAD");
+        }
+        let base = self.site.base(request.headers());
+        let mut metadata = serde_json::json!({
+            "resource": format!("{base}{PATH}"),
+            "scopes_supported": gate.scopes(),
+            "bearer_methods_supported": ["header"],
+            "resource_name": "KAMI",
+        });
+        // A member without any values is left out.
+        if let Some(issuer) = gate.issuer() {
+            metadata["authorization_servers"] = serde_json::json!([issuer]);
+        }
+        reply(StatusCode::OK, "application/json", json(&metadata).into())
+    }
+
+    /// Answers a request that speaks the protocol.
+    async fn speak(&self, mut request: Request<Incoming>, newcomer: Arc<Identity>) -> Reply {
+        let metadata = || format!("{}{METADATA}", self.site.base(request.headers()));
+        let identity = match &self.gate {
+            None => newcomer,
+            Some(gate) => match identify(gate, request.uri(), request.headers()).await {
+                Ok(identity) => Arc::new(identity),
+                Err(challenge) => return challenge.reply(gate, &metadata()),
+            },
+        };
+        // Nobody behind this has a use for it.
+        request.headers_mut().remove(AUTHORIZATION);
+        match *request.method() {
+            Method::POST => self.post(request, identity).await,
+            Method::GET => self.listen(request.headers(), &identity),
+            Method::DELETE => self.end(request.headers(), &identity),
+            _ => not_allowed("POST, GET, DELETE"),
         }
     }
 
     /// One message of the client.
-    async fn post(&self, request: Request<Incoming>, principal: Principal) -> Reply {
+    async fn post(&self, request: Request<Incoming>, identity: Arc<Identity>) -> Reply {
         let (head, body) = request.into_parts();
         if let Err((status, why)) = negotiated(&head.headers) {
             return text(status, why);
@@ -224,7 +362,7 @@ impl Door {
         };
         let session = match spoken.era {
             Era::Stateless => None,
-            Era::Session => match self.session(&head.headers) {
+            Era::Session => match self.session(&head.headers, &identity) {
                 Ok(session) => session,
                 Err(NoSession) => return no_session(),
             },
@@ -241,11 +379,10 @@ impl Door {
             Fate::Enter(mut request) => {
                 request.headers = spoken.parameters.take();
                 let questions = session.as_ref().map(|session| Arc::clone(session.questions()));
-                let (handler, principal) = match &session {
-                    Some(session) => (session.handler(), session.handler().principal()),
-                    None => (&self.stateless, principal),
-                };
-                let handler = Arc::clone(handler);
+                let (handler, identity) = self.speaker(session.as_deref(), identity);
+                if handler.forbids(&identity, &request.asked, spoken.era).await {
+                    return self.insufficient(&head.headers);
+                }
                 let ongoing = match session {
                     Some(session) => {
                         let id = request.id.clone();
@@ -257,7 +394,7 @@ impl Door {
                     None => None,
                 };
                 let exchange = Exchange::new();
-                let caller = Caller { principal, wire: exchange.wire(), questions };
+                let caller = Caller { identity, wire: exchange.wire(), questions };
                 let answering = async move {
                     let _room = room;
                     let reply = reply_to(&handler, caller, request);
@@ -269,7 +406,7 @@ impl Door {
                 };
                 exchange.answer(answering, move |error| spoken.status(error)).await
             }
-            Fate::Accept(message) => self.accept(session, *message, spoken, room).await,
+            Fate::Accept(message) => self.accept(session, identity, *message, spoken, room).await,
         }
     }
 
@@ -298,9 +435,7 @@ impl Door {
                 (Ok(Some(permit)), Some(held)) => held.merge(permit),
                 (Ok(permit), held) => *held = permit,
                 (Err(_), _) => {
-                    let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, "too much at once");
-                    reply.headers_mut().insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
-                    return Err(reply);
+                    return Err(unavailable("too much at once"));
                 }
             }
         }
@@ -310,6 +445,7 @@ impl Door {
     async fn accept(
         &self,
         session: Option<Arc<HttpSession>>,
+        identity: Arc<Identity>,
         message: ClientJsonRpcMessage,
         spoken: Spoken,
         room: Option<OwnedSemaphorePermit>,
@@ -317,16 +453,11 @@ impl Door {
         match &message {
             JsonRpcMessage::Request(request) => {
                 let opens = matches!(request.request, ClientRequest::InitializeRequest(_));
-                let (handler, opened) = match session {
-                    Some(session) => (Arc::clone(session.handler()), None),
-                    None if opens => {
-                        let session = HttpSession::new((self.handlers)());
-                        (Arc::clone(session.handler()), Some(session))
-                    }
-                    None => (Arc::clone(&self.stateless), None),
-                };
+                let opened = (opens && session.is_none()).then(|| self.open(&identity));
+                let session = session.as_deref().or(opened.as_ref());
+                let (handler, identity) = self.speaker(session, identity);
                 let subscriptions = Arc::clone(&self.subscriptions);
-                let mut reply = ask(handler, subscriptions, message, spoken, room).await;
+                let mut reply = ask(handler, identity, subscriptions, message, spoken, room).await;
                 // Only one that was agreed on is a session.
                 if let Some(session) = opened.filter(|session| session.is_open()) {
                     match self.sessions.add(session) {
@@ -356,30 +487,74 @@ impl Door {
     }
 
     /// The news of a session.
-    fn listen(&self, headers: &HeaderMap) -> Reply {
-        match self.session(headers) {
+    fn listen(&self, headers: &HeaderMap, identity: &Identity) -> Reply {
+        match self.session(headers, identity) {
             Ok(Some(session)) => news(session, self.ended.clone()),
             Ok(None) => text(StatusCode::METHOD_NOT_ALLOWED, "only a session has news of its own"),
             Err(NoSession) => no_session(),
         }
     }
 
-    fn end(&self, headers: &HeaderMap) -> Reply {
+    fn end(&self, headers: &HeaderMap, identity: &Identity) -> Reply {
         match headers.get(SESSION) {
-            Some(id) => {
-                self.sessions.remove(id);
-                text(StatusCode::OK, "")
-            }
+            Some(id) => match self.sessions.remove(id, self.known(identity)) {
+                true => text(StatusCode::OK, ""),
+                false => no_session(),
+            },
             None => text(StatusCode::BAD_REQUEST, "which session?"),
         }
     }
 
-    /// The session that a request names, if it names one.
-    fn session(&self, headers: &HeaderMap) -> Result<Option<Arc<HttpSession>>, NoSession> {
+    /// Tells that more scopes are needed.
+    fn insufficient(&self, headers: &HeaderMap) -> Reply {
+        let metadata = format!("{}{METADATA}", self.site.base(headers));
+        match &self.gate {
+            Some(gate) => Challenge::Insufficient.reply(gate, &metadata),
+            None => text(StatusCode::FORBIDDEN, "this is not permitted"),
+        }
+    }
+
+    /// A session of somebody.
+    fn open(&self, identity: &Arc<Identity>) -> HttpSession {
+        let handler = (self.handlers)();
+        match self.known(identity) {
+            Some(owner) => HttpSession::new(handler.of(Arc::clone(identity)), Some(owner)),
+            None => HttpSession::new(handler, None),
+        }
+    }
+
+    /// What answers a request, and who makes it.
+    fn speaker(
+        &self,
+        session: Option<&HttpSession>,
+        identity: Arc<Identity>,
+    ) -> (Arc<Handler>, Arc<Identity>) {
+        let handler = session.map_or(&self.stateless, HttpSession::handler);
+        // Where nobody is asked, all requests of a session are made by one.
+        let identity = match (&self.gate, session) {
+            (None, Some(_)) => Arc::clone(handler.identity()),
+            _ => identity,
+        };
+        (Arc::clone(handler), identity)
+    }
+
+    /// Whose sessions somebody may use; anybody's where nobody is asked.
+    fn known(&self, identity: &Identity) -> Option<Principal> {
+        self.gate.as_ref().map(|_| identity.principal())
+    }
+
+    /// The session that a request names, if it names one and may use it.
+    fn session(
+        &self,
+        headers: &HeaderMap,
+        identity: &Identity,
+    ) -> Result<Option<Arc<HttpSession>>, NoSession> {
         let mut named = headers.get_all(SESSION).iter();
         match (named.next(), named.next()) {
             (None, _) => Ok(None),
-            (Some(id), None) => self.sessions.get(id).map(Some).ok_or(NoSession),
+            (Some(id), None) => {
+                self.sessions.get(id, self.known(identity)).map(Some).ok_or(NoSession)
+            }
             (Some(_), Some(_)) => Err(NoSession),
         }
     }
@@ -390,35 +565,6 @@ struct NoSession;
 
 fn no_session() -> Reply {
     text(StatusCode::NOT_FOUND, "there is no such session: initialize one")
-}
-
-/// Refuses what a web page of somewhere else may have had a browser send: a page can name this
-/// server by a name of its own, but then the name is in `Host`.
-fn is_local(headers: &HeaderMap) -> Result<(), &'static str> {
-    let local = |authority: &str| {
-        let authority = authority.parse::<http::uri::Authority>().ok();
-        authority.is_some_and(|authority| {
-            let host = authority.host();
-            let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-            host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip| ip.is_loopback())
-        })
-    };
-    // Of several lines, somebody else may have judged another one.
-    if [HOST, ORIGIN].iter().any(|name| headers.get_all(name).iter().nth(1).is_some()) {
-        return Err("a request names one host, and comes from one page");
-    }
-    let value = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    if !value(HOST).is_some_and(local) {
-        return Err("this server answers to localhost, 127.0.0.1 and [::1] alone");
-    }
-    let page = |origin: &str| {
-        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        authority.is_some_and(local)
-    };
-    match value(ORIGIN) {
-        Some(origin) if !page(origin) => Err("pages of other machines are not answered"),
-        _ => Ok(()),
-    }
 }
 
 /// Refuses a request that does not speak the protocol.
@@ -442,6 +588,18 @@ fn negotiated(headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
 
 fn text(status: StatusCode, text: &'static str) -> Reply {
     reply(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn not_allowed(methods: &'static str) -> Reply {
+    let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, methods);
+    reply.headers_mut().insert(ALLOW, http::HeaderValue::from_static(methods));
+    reply
+}
+
+fn unavailable(why: &'static str) -> Reply {
+    let mut reply = text(StatusCode::SERVICE_UNAVAILABLE, why);
+    reply.headers_mut().insert(RETRY_AFTER, http::HeaderValue::from_static("1"));
+    reply
 }
 
 fn refusal(status: StatusCode, refusal: &Refusal<'_>) -> Reply {

@@ -15,6 +15,7 @@ use crate::mcp::handler::Handler;
 use crate::mcp::news::Listener;
 use crate::mcp::questions::Questions;
 use crate::mcp::unanswered::{Ticket, Unanswered};
+use crate::scheduler::Principal;
 
 /// The most sessions at once. One more ends the one that was silent for the longest; its client is
 /// told so by its next request, and opens another.
@@ -26,6 +27,8 @@ const ID_BYTES: usize = 16;
 /// What belongs to one session.
 pub(super) struct HttpSession {
     handler: Arc<Handler>,
+    /// Whose it is: for anybody else, it is not there. `None` where nobody is asked.
+    owner: Option<Principal>,
     unanswered: Unanswered,
     questions: Arc<Questions>,
     /// What has changed since whoever listens was told last. One listens at a time.
@@ -36,12 +39,13 @@ pub(super) struct HttpSession {
 }
 
 impl HttpSession {
-    pub(super) fn new(handler: Handler) -> Self {
+    pub(super) fn new(handler: Handler, owner: Option<Principal>) -> Self {
         let unanswered = Unanswered::with_room_for(handler.accepted());
         let news = Mutex::new(handler.news_from_now());
         let (turns, ended) = (watch::Sender::new(0), watch::Sender::new(false));
         let questions = Arc::default();
-        Self { handler: Arc::new(handler), unanswered, questions, news, turns, ended }
+        let handler = Arc::new(handler);
+        Self { handler, owner, unanswered, questions, news, turns, ended }
     }
 
     /// Whether a revision of the protocol was agreed on.
@@ -159,16 +163,26 @@ impl Sessions {
         Ok(value)
     }
 
-    pub(super) fn get(&self, id: &HeaderValue) -> Option<Arc<HttpSession>> {
-        self.lock().get(id.to_str().ok()?).cloned()
+    /// A session, for whom it belongs to.
+    pub(super) fn get(
+        &self,
+        id: &HeaderValue,
+        owner: Option<Principal>,
+    ) -> Option<Arc<HttpSession>> {
+        let (id, mut sessions) = (id.to_str().ok()?, self.lock());
+        // Whoever it does not belong to does not keep it alive either.
+        sessions.peek(id).filter(|session| session.owner == owner)?;
+        sessions.get(id).cloned()
     }
 
-    /// Ends a session.
-    pub(super) fn remove(&self, id: &HeaderValue) {
-        let removed = id.to_str().ok().and_then(|id| self.lock().pop(id));
-        if let Some(session) = removed {
-            session.end();
+    /// Ends a session, for whom it belongs to; says whether there was one.
+    pub(super) fn remove(&self, id: &HeaderValue, owner: Option<Principal>) -> bool {
+        let Some(session) = self.get(id, owner) else { return false };
+        if let Ok(id) = id.to_str() {
+            self.lock().pop(id);
         }
+        session.end();
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, LruCache<String, Arc<HttpSession>>> {

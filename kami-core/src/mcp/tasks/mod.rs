@@ -25,9 +25,9 @@ use super::message::no_method;
 use super::request::{Asked, Call, TaskRequest};
 use super::session::Era;
 use super::wire::Wire;
+use crate::auth::Identity;
 use crate::call::{Answer as Given, InputRequired};
 use crate::manifest::{JsonObject, TaskMode};
-use crate::scheduler::Principal;
 use record::{Question, Record, Records, Status, TaskId};
 
 /// The name of the extension, as clients and servers declare it.
@@ -131,12 +131,14 @@ impl Handler {
     /// Where the tool runs in no other way, and the client knows none.
     pub(super) fn becomes_task(
         &self,
+        identity: &Identity,
         call: &Call,
         answered: bool,
         terms: &Terms,
     ) -> Result<bool, ErrorData> {
-        let Ok(entry) = self.resolver().catalog().and_then(|catalog| catalog.find(&call.name))
-        else {
+        let catalog = self.resolver().catalog();
+        let entry = catalog.and_then(|catalog| self.find_tool(&catalog, identity, &call.name));
+        let Ok(entry) = entry else {
             // It is told so by who makes calls.
             return Ok(false);
         };
@@ -159,11 +161,12 @@ impl Handler {
     ) -> Result<Answer, ErrorData> {
         let status = Status::working(answers, state);
         let (tool, arguments) = (call.name.clone(), call.text().to_owned());
-        let begin = move |records: &Records| records.begin("", &tool, &arguments, status);
+        let owner = caller.identity.owner().to_owned();
+        let begin = move |records: &Records| records.begin(&owner, &tool, &arguments, status);
         let record = self.tasks().with(begin).await?;
         let mut told = record.outline(POLL);
         told.insert("resultType".to_owned(), "task".into());
-        self.spawn_task(caller.principal, record, Some(terms.abilities));
+        self.spawn_task(Arc::clone(&caller.identity), record, Some(terms.abilities));
         Ok(Answer::Other(told))
     }
 
@@ -182,6 +185,10 @@ impl Handler {
             return Err(needs_extension());
         }
         let id: TaskId = request.id.parse().map_err(|_| no_task())?;
+        // For anybody else, it is not there.
+        let looked_for = id.clone();
+        let found = self.tasks().with(move |records| records.get(&looked_for)).await?;
+        found.filter(|task| task.owner == caller.identity.owner()).ok_or_else(no_task)?;
         match request.method {
             "tasks/get" => {
                 let record = self.tasks().with(move |records| records.get(&id)).await?;
@@ -191,7 +198,7 @@ impl Handler {
                 let update =
                     move |records: &Records| records.change(&id, |task| answer(task, answers));
                 let record = self.tasks().with(update).await?.ok_or_else(no_task)?;
-                self.spawn_task(caller.principal, record, Some(terms.abilities));
+                self.spawn_task(Arc::clone(&caller.identity), record, Some(terms.abilities));
                 Ok(Answer::Other(JsonObject::new()))
             }
             _ => {
@@ -213,7 +220,7 @@ impl Handler {
     /// Has a guest work at a task, if it is one to work at and nobody does yet.
     fn spawn_task(
         self: &Arc<Self>,
-        principal: Principal,
+        identity: Arc<Identity>,
         record: Record,
         abilities: Option<Abilities>,
     ) {
@@ -229,7 +236,7 @@ impl Handler {
         }
         let handler = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let status = handler.work(principal, &record, answers, state, abilities).await;
+            let status = handler.work(identity, &record, answers, state, abilities).await;
             let id = record.id.clone();
             let end = move |records: &Records| {
                 records.change(&id, |task| match task.status {
@@ -248,13 +255,13 @@ impl Handler {
     /// Enters a guest once for a task, and gives what came of it.
     async fn work(
         &self,
-        principal: Principal,
+        identity: Arc<Identity>,
         record: &Record,
         answers: Vec<Given>,
         state: Option<Vec<u8>>,
         abilities: Option<Abilities>,
     ) -> Status {
-        let caller = Caller { principal, wire: Arc::new(Nobody), questions: None };
+        let caller = Caller { identity, wire: Arc::new(Nobody), questions: None };
         let terms = Terms::of_a_task();
         let call = match Call::of_text(record.tool.clone(), &record.arguments) {
             Ok(call) => call,
@@ -293,7 +300,8 @@ impl Handler {
                 hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true)
             });
             if harmless {
-                self.spawn_task(self.newcomer(), record, None);
+                let owner = Identity::resumed(&record.owner).map(Arc::new);
+                self.spawn_task(owner.unwrap_or_else(|| self.newcomer()), record, None);
                 continue;
             }
             let id = record.id;
