@@ -242,6 +242,7 @@ fn read(function: &Function, resource: &Resource, private: &TokenStream) -> Toke
     let arguments = resource.parameters.iter().map(|Parameter { name, ty, .. }| {
         let name = name.unraw().to_string();
         let index = variables.iter().position(|variable| *variable == name);
+        let index = index.expect("a valid resource has a variable for each parameter");
         quote_spanned!(ty.span()=> __kami_entry.variable::<#ty>(#index, #name)?)
     });
     let span = match &function.signature.output {

@@ -75,6 +75,12 @@ pub fn steps(web: &Web, examples: &Path) -> anyhow::Result<Vec<Step>> {
             }),
             text_has("Gentoo"),
         ),
+        step(
+            "write_note",
+            json!({"name": "milk", "text": "two litres"}),
+            text_has("`milk` holds 10 bytes"),
+        ),
+        step("delete_note", json!({"name": "bread"}), text_has("there is no note `bread`")),
     ])
 }
 
