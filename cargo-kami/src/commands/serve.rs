@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kami_core::mcp::{self, ServeError, Server, ServerOptions};
-use kami_core::registry::{ToolPattern, ToolSelection};
+use kami_core::registry::ToolSelection;
 use kami_core::resolve::{Catalog, CatalogEntry};
 use kami_core::scheduler::ScheduleOptions;
 use tokio::net::TcpListener;
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use crate::exit::{Exit, Failure};
 use crate::ops::audit::AuditFlags;
 use crate::ops::door::DoorFlags;
+use crate::ops::selection::SelectionFlags;
 use crate::ops::{host, policy};
 use crate::settings::Settings;
 use crate::shell::Shell;
@@ -32,6 +33,7 @@ Examples:
   cargo kami serve
   cargo kami serve --data-dir ./tools -v
   cargo kami serve --tools 'dev.example.web/*' --exclude post
+  cargo kami serve --tag office --exclude-tag experimental
   cargo kami serve --http 127.0.0.1:3000
   cargo kami serve --http 127.0.0.1:3000 --auth tokens
   cargo kami serve --http 0.0.0.0:3000 --auth tokens --public-url https://tools.example.com
@@ -49,13 +51,8 @@ pub struct Args {
     /// Serve over HTTP at this address of this machine, on /mcp, instead of stdin and stdout
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
-    /// Offer only these tools: a name, or `package-id/tool`, where `*` stands for any characters; may
-    /// be given again [default: all]
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    tools: Vec<ToolPattern>,
-    /// Do not offer these tools; may be given again
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    exclude: Vec<ToolPattern>,
+    #[command(flatten)]
+    tools: SelectionFlags,
     /// The most calls at once, of all tools together, from 1 to 3000 [default: 256]
     ///
     /// Each takes memory up to its tool's limit. How many of one tool run at once is its own limit,
@@ -112,7 +109,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             stats: args.stats,
             audit: Some(Arc::clone(&log)),
             calls_per_minute,
-            tools: ToolSelection { include: args.tools.clone(), exclude: args.exclude.clone() },
+            tools: args.tools.selection(),
             ..ServerOptions::default()
         };
         let tools = count(&*resolver.catalog()?, &options.tools)?;

@@ -27,6 +27,7 @@ pub mod recording;
 pub mod rights;
 pub mod scratch;
 pub mod secrets;
+pub mod selection;
 pub mod source;
 pub mod toolchain;
 
