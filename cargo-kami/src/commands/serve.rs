@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kami_core::mcp::{self, ServeError, Server, ServerOptions};
-use kami_core::registry::ToolSelection;
+use kami_core::mcp::{self, DiscoverOptions, ServeError, Server, ServerOptions};
+use kami_core::registry::{ToolPattern, ToolSelection};
 use kami_core::resolve::{Catalog, CatalogEntry};
 use kami_core::scheduler::ScheduleOptions;
 use tokio::net::TcpListener;
@@ -34,6 +34,7 @@ Examples:
   cargo kami serve --data-dir ./tools -v
   cargo kami serve --tools 'dev.example.web/*' --exclude post
   cargo kami serve --tag office --exclude-tag experimental
+  cargo kami serve --discover --pin search
   cargo kami serve --http 127.0.0.1:3000
   cargo kami serve --http 127.0.0.1:3000 --auth tokens
   cargo kami serve --http 0.0.0.0:3000 --auth tokens --public-url https://tools.example.com
@@ -53,6 +54,16 @@ pub struct Args {
     http: Option<SocketAddr>,
     #[command(flatten)]
     tools: SelectionFlags,
+    /// List only `search_tools` and `call_tool`, by which a model finds the others
+    ///
+    /// For so many tools that a model should not read about all of them; `cargo kami list --tokens`
+    /// tells what that costs. What may be called is the same: a tool that is not listed can also be
+    /// called by its name.
+    #[arg(long)]
+    discover: bool,
+    /// List these tools all the same: a pattern as in `--tools`; may be given again
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', requires = "discover")]
+    pin: Vec<ToolPattern>,
     /// The most calls at once, of all tools together, from 1 to 3000 [default: 256]
     ///
     /// Each takes memory up to its tool's limit. How many of one tool run at once is its own limit,
@@ -110,6 +121,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             audit: Some(Arc::clone(&log)),
             calls_per_minute,
             tools: args.tools.selection(),
+            discover: args.discover.then(|| DiscoverOptions { pins: args.pin.clone() }),
             ..ServerOptions::default()
         };
         let tools = count(&*resolver.catalog()?, &options.tools)?;

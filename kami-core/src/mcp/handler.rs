@@ -30,6 +30,7 @@ use tokio::sync::watch;
 
 use super::ServerOptions;
 use super::abilities::Abilities;
+use super::discover::{DiscoverOptions, KnownOverview};
 use super::events::guest_level;
 use super::message::brief;
 use super::news::{Listener, NewsDesk};
@@ -86,6 +87,8 @@ pub(super) struct Shared {
     pub(super) rate: Option<Arc<TokenBucket>>,
     /// Counts calls, where somebody may ask for the numbers.
     pub(super) metrics: Option<Metrics>,
+    /// What there is to be found, where tools are.
+    pub(super) overview: KnownOverview,
 }
 
 /// What one registry offers, for one connection.
@@ -165,6 +168,15 @@ impl Handler {
 
     pub(super) fn audit(&self) -> Option<&Arc<AuditLog>> {
         self.shared.options.audit.as_ref()
+    }
+
+    /// How tools are found, where not all are listed.
+    pub(super) fn discovery(&self) -> Option<&DiscoverOptions> {
+        self.shared.options.discover.as_ref()
+    }
+
+    pub(super) fn known_overview(&self) -> &KnownOverview {
+        &self.shared.overview
     }
 
     /// Whether results tell what they took.
@@ -274,7 +286,7 @@ impl Handler {
     }
 
     /// Whether a tool is there for somebody.
-    fn shows(&self, identity: &Identity, entry: &CatalogEntry) -> bool {
+    pub(super) fn shows(&self, identity: &Identity, entry: &CatalogEntry) -> bool {
         self.shared.options.tools.allows(entry) && identity.sees(entry)
     }
 
@@ -423,13 +435,22 @@ impl ServerHandler for Handler {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let read = |catalog: &Catalog, after: &str, count| {
-            catalog.entries(Some(after)).take(count).collect()
-        };
         let identity = self.asking(&context);
+        let mut tools = Vec::new();
+        if self.discovery().is_some() && request.as_ref().is_none_or(|page| page.cursor.is_none()) {
+            let catalog = self.resolver().catalog().map_err(|error| outcome::no_catalog(&error))?;
+            let found = self.discovery_tools(&catalog, identity);
+            tools.extend(found.map_err(|error| outcome::no_catalog(&error.into()))?);
+        }
+        let nothing = self.discovery().is_some_and(|options| options.pins.is_empty());
+        let read = |catalog: &Catalog, after: &str, count| match nothing {
+            true => Ok(Vec::new()),
+            false => catalog.entries(Some(after)).take(count).collect(),
+        };
         let name = |entry: &CatalogEntry| entry.wire_name.to_string();
-        let page = self.page(request, read, name, |entry| self.shows(identity, entry))?;
-        let tools = page.items.iter().map(outcome::tool).collect();
+        let shows = |entry: &CatalogEntry| self.is_pinned(entry) && self.shows(identity, entry);
+        let page = self.page(request, read, name, shows)?;
+        tools.extend(page.items.iter().map(outcome::tool));
         let mut result = ListToolsResult::with_all_items(tools);
         result.next_cursor = page.next;
         if is_stateless(&context) {
