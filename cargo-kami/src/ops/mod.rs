@@ -29,6 +29,7 @@ pub mod scratch;
 pub mod secrets;
 pub mod selection;
 pub mod source;
+pub mod tokens;
 pub mod toolchain;
 
 pub use build::{Built, build, build_tool_file};
