@@ -20,6 +20,7 @@ use super::events::guest_level;
 use super::handler::Handler;
 use super::message::brief;
 use super::outbox::Outbox;
+use super::outcome;
 use super::questions::Questions;
 use super::request::GuestRequest;
 use super::session::{Era, survive};
@@ -30,6 +31,9 @@ use crate::call::Level;
 
 /// A call that takes no longer is quick: another thread would take a good part of that to wake up.
 const QUICK: Duration = Duration::from_micros(200);
+
+/// The code of a call that was under way when its server had to end.
+const ENDED: &str = "KAMI-ENDED";
 
 /// The most names of quick tools that one connection keeps.
 const MOST_REMEMBERED: usize = 1024;
@@ -240,9 +244,24 @@ async fn answer(
 ) -> Result<Answer, ErrorData> {
     let terms = Terms::of(&request.meta, handler)?;
     let era = terms.era;
-    let mut answer = handler.answer(caller, request, terms).await?;
+    let is_call = request.tool().is_some();
+    let answering = handler.answer(caller, request, terms);
+    let mut answer = tokio::select! {
+        biased;
+        answer = answering => answer?,
+        () = handler.closed() => cut_short(is_call)?,
+    };
     answer.finish(era, handler);
     Ok(answer)
+}
+
+/// What is answered in the place of a guest that the end of the server ended.
+fn cut_short(is_call: bool) -> Result<Answer, ErrorData> {
+    let text = format!("the server ended before the tool did: ask again in a while [{ENDED}]");
+    match is_call {
+        true => Ok(outcome::failure(text).into()),
+        false => Err(ErrorData::internal_error(text, None)),
+    }
 }
 
 impl Terms {

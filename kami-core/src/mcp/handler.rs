@@ -82,6 +82,8 @@ pub(super) struct Shared {
     pub(super) tasks: Arc<Tasks>,
     /// Becomes true at the end of the input.
     pub(super) ended: watch::Receiver<bool>,
+    /// Becomes true once no call may go on.
+    pub(super) closing: watch::Receiver<bool>,
     /// How often all of those may call whom nobody asked who they are.
     pub(super) rate: Option<Arc<TokenBucket>>,
     /// Counts calls, where somebody may ask for the numbers.
@@ -170,6 +172,15 @@ impl Handler {
     /// Whether results tell what they took.
     pub(super) fn wants_stats(&self) -> bool {
         self.shared.options.stats
+    }
+
+    /// Waits until no call may go on.
+    pub(super) async fn closed(&self) {
+        let mut closing = self.shared.closing.clone();
+        if closing.wait_for(|closing| *closing).await.is_err() {
+            // Whoever could say so is gone, and everything with it.
+            std::future::pending().await
+        }
     }
 
     /// Where guests say that a list is another one now.

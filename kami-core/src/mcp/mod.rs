@@ -73,10 +73,9 @@ use tasks::{SeenTo, Tasks};
 pub use http::{HostName, HostNameError, WebOrigin, WebOriginError};
 pub use stdio::stdio_pipes;
 
-/// How long calls may go on after [`Server::serve_stdio`] was told to shut down.
-///
-/// A client that wants the process gone sends a second, harsher signal after a few seconds.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// How long the last replies may take to be written. A client that wants the process gone sends a
+/// second, harsher signal after a few seconds.
+const LAST_REPLIES: Duration = Duration::from_secs(1);
 
 /// Below this, watching the registry would be work.
 const MIN_WATCH_INTERVAL: Duration = Duration::from_millis(10);
@@ -103,6 +102,9 @@ pub struct ServerOptions {
     pub principal: Option<Principal>,
     /// Which of the installed tools there are for clients, whoever they are.
     pub tools: ToolSelection,
+    /// How long calls may go on once the server is told to shut down. Those that take longer are
+    /// ended, and whoever waits for them is told so.
+    pub drain: Duration,
 }
 
 impl Default for ServerOptions {
@@ -115,6 +117,7 @@ impl Default for ServerOptions {
             calls_per_minute: None,
             principal: None,
             tools: ToolSelection::default(),
+            drain: Duration::from_secs(2),
         }
     }
 }
@@ -182,8 +185,8 @@ impl Server {
     /// Serves one client over a pair of byte streams, such as [`stdio_pipes`], until the input ends.
     ///
     /// Every request that was read by then is answered first. When `shutdown` is ready, the input
-    /// counts as ended, and calls that take longer than two seconds more are ended too. Dropping
-    /// the future ends everything. Nothing but messages of the protocol is written to `output`.
+    /// counts as ended, and calls that take longer than [`ServerOptions::drain`] are ended too, and
+    /// answered so. Dropping the future ends everything. Nothing but messages of the protocol is written to `output`.
     ///
     /// # Errors
     /// When a stream breaks.
@@ -204,7 +207,8 @@ impl Server {
         let (read_failed, mut read_error) = oneshot::channel();
 
         let tasks = self.tasks();
-        let handler = Arc::new(self.handlers(&desk, &tasks, &ended, None)());
+        let closing = watch::Sender::new(false);
+        let handler = Arc::new(self.handlers(&desk, &tasks, &ended, &closing, None)());
         let _seen_to = SeenTo::new(Arc::clone(&handler));
         let transport =
             StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
@@ -224,9 +228,14 @@ impl Server {
             }
             () = shutdown => {
                 ended.send_replace(true);
-                match tokio::time::timeout(SHUTDOWN_GRACE, &mut serving).await {
-                    Ok(served) => served,
-                    Err(_) => {
+                let closed = async {
+                    tokio::time::sleep(self.options.drain).await;
+                    closing.send_replace(true);
+                    tokio::time::sleep(LAST_REPLIES).await;
+                };
+                tokio::select! {
+                    served = &mut serving => served,
+                    () = closed => {
                         stop.cancel();
                         serving.await
                     }
@@ -238,7 +247,7 @@ impl Server {
         let written = match written {
             Some(written) => written,
             // On an ordinary end, all is written by now.
-            None => match tokio::time::timeout(SHUTDOWN_GRACE, &mut writing).await {
+            None => match tokio::time::timeout(LAST_REPLIES, &mut writing).await {
                 Ok(written) => written,
                 Err(_) => {
                     tracing::warn!("the client did not read the last replies");
@@ -255,7 +264,8 @@ impl Server {
     }
 
     /// Serves any number of clients over HTTP, on `/mcp`, until `shutdown` is ready; requests that
-    /// are being answered then get two seconds more. Dropping the future ends everything.
+    /// are being answered then get [`ServerOptions::drain`] more, and are answered so if that does not
+    /// do. Dropping the future ends everything.
     ///
     /// # Errors
     /// Where other machines can reach the address, and anybody could call the tools; or where nobody
@@ -284,7 +294,8 @@ impl Server {
         let desk = NewsDesk::new();
         let tasks = self.tasks();
         let (metrics, exposition) = Metrics::new(self.resolver.engine());
-        let handlers = self.handlers(&desk, &tasks, &ended, Some(metrics));
+        let closing = watch::Sender::new(false);
+        let handlers = self.handlers(&desk, &tasks, &ended, &closing, Some(metrics));
         let _seen_to = SeenTo::new(Arc::new(handlers()));
         let exposed = !address.is_loopback();
         let door = Door::new(handlers, options, exposed, exposition, ended.subscribe());
@@ -293,8 +304,13 @@ impl Server {
             shutdown.await;
             ended.send_replace(true);
         };
+        let drain = async {
+            tokio::time::sleep(self.options.drain).await;
+            closing.send_replace(true);
+            tokio::time::sleep(LAST_REPLIES).await;
+        };
         tokio::select! {
-            () = door.serve(listener, shutdown) => Ok(()),
+            () = door.serve(listener, shutdown, drain) => Ok(()),
             never = self.watch(&desk) => match never {},
         }
     }
@@ -309,6 +325,7 @@ impl Server {
         desk: &NewsDesk,
         tasks: &Arc<Tasks>,
         ended: &watch::Sender<bool>,
+        closing: &watch::Sender<bool>,
         metrics: Option<Metrics>,
     ) -> impl Fn() -> Handler + Send + Sync + 'static {
         let options = self.options.clone();
@@ -320,6 +337,7 @@ impl Server {
             state_keys: OnceLock::new(),
             tasks: Arc::clone(tasks),
             ended: ended.subscribe(),
+            closing: closing.subscribe(),
             rate,
             metrics,
         });
