@@ -7,7 +7,6 @@
 )]
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +37,7 @@ use super::request::Asked;
 use super::sealed::StateKeys;
 use super::session::Era;
 use super::tasks::{EXTENSION, Tasks};
+use super::watched::{self, Watched};
 use crate::audit::AuditLog;
 use crate::auth::Identity;
 use crate::call::{Level, Listing};
@@ -64,9 +64,6 @@ const LIST_TTL: Duration = Duration::from_secs(1);
 /// The code in the log of a request for which a scope is missing, and what that means.
 pub(super) const FORBIDDEN: &str = "KAMI-SCOPE";
 pub(super) const NOT_PERMITTED: &str = "the scopes of the token do not permit this";
-
-/// The most resources of which one client wants to hear.
-const MOST_WATCHED: usize = 256;
 
 /// What a legacy session hears before it says what it wants to hear.
 const DEFAULT_LOG_LEVEL: Level = Level::Warning;
@@ -99,9 +96,8 @@ pub(super) struct Handler {
     log_level: Mutex<Level>,
     /// What has changed since a legacy session was opened, until somebody listens for it.
     news: OnceLock<Mutex<Option<Listener>>>,
-    /// The resources of which the legacy session wants to hear, each with the artifact that it was
-    /// last known to come from.
-    watched: Mutex<BTreeMap<ResourceUri, Option<Digest>>>,
+    /// The resources of which the legacy session wants to hear.
+    watched: Mutex<Watched>,
     /// Who answers, as `_meta` tells it.
     server_info: Value,
     /// Who calls, where that is the same for the whole connection.
@@ -232,15 +228,19 @@ impl Handler {
             .collect();
         if changed.contains(&Listing::Resources) {
             let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            for (uri, known) in watched.iter_mut() {
-                let now = self.artifact_of(&self.identity, uri);
-                if std::mem::replace(known, now) != now {
-                    let updated = ResourceUpdatedNotificationParam::new(uri.as_str());
-                    told.push(ResourceUpdatedNotification::new(updated).into());
-                }
-            }
+            let updated =
+                watched.updated(self.generation(), |uri| self.artifact_of(&self.identity, uri));
+            told.extend(updated.into_iter().map(|uri| {
+                let updated = ResourceUpdatedNotificationParam::new(uri.as_str());
+                ServerNotification::from(ResourceUpdatedNotification::new(updated))
+            }));
         }
         told
+    }
+
+    /// The state of the registry, or that of none.
+    fn generation(&self) -> i64 {
+        self.shared.resolver.catalog().map_or(-1, |catalog| catalog.generation())
     }
 
     /// The artifact that a resource comes from, if there is one for somebody.
@@ -515,11 +515,10 @@ impl ServerHandler for Handler {
         let uri = watchable(&request.uri)?;
         let artifact = self.artifact_of(self.asking(&context), &uri);
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if watched.len() >= MOST_WATCHED && !watched.contains_key(&uri) {
-            let message = format!("a session watches at most {MOST_WATCHED} resources");
+        if !watched.add(uri, artifact) {
+            let message = format!("a session watches at most {} resources", watched::MOST);
             return Err(ErrorData::invalid_request(message, None));
         }
-        watched.insert(uri, artifact);
         Ok(())
     }
 
@@ -545,7 +544,7 @@ impl ServerHandler for Handler {
         let uris: Vec<_> = uris
             .iter()
             .filter(|uri| uri.parse::<ResourceUri>().is_ok())
-            .take(MOST_WATCHED)
+            .take(watched::MOST)
             .cloned()
             .collect();
         accepted.resource_subscriptions = (!uris.is_empty()).then_some(uris);
@@ -557,9 +556,12 @@ impl ServerHandler for Handler {
         let mut news = self.news_from_now();
         let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
         let identity = self.asking(context.request_context());
-        let artifact =
-            |uri: &String| uri.parse().ok().and_then(|uri| self.artifact_of(identity, &uri));
-        let mut watched: Vec<_> = uris.into_iter().map(|uri| (artifact(&uri), uri)).collect();
+        let artifact_of = |uri: &ResourceUri| self.artifact_of(identity, uri);
+        let mut watched = Watched::default();
+        for uri in uris.iter().filter_map(|uri| uri.parse::<ResourceUri>().ok()) {
+            let artifact = artifact_of(&uri);
+            watched.add(uri, artifact);
+        }
         loop {
             let changed = tokio::select! {
                 () = context.cancelled() => return Ok(()),
@@ -586,11 +588,7 @@ impl ServerHandler for Handler {
                     return Ok(());
                 }
             }
-            for (known, uri) in &mut watched {
-                let now = artifact(uri);
-                if std::mem::replace(known, now) == now {
-                    continue;
-                }
+            for uri in watched.updated(self.generation(), artifact_of) {
                 if sink.notify_resource_updated(uri.as_str()).await.is_err() {
                     return Ok(());
                 }

@@ -38,6 +38,7 @@ mod stdin;
 mod stdio;
 mod tasks;
 mod unanswered;
+mod watched;
 mod wire;
 #[cfg(test)]
 mod tests;
