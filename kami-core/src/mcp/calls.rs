@@ -13,6 +13,7 @@ use rmcp::model::{
     ErrorCode, ErrorData, Implementation, ProgressToken, RequestId, RequestMetaObject,
 };
 use serde::Serialize;
+use tracing::Instrument as _;
 
 use super::abilities::Abilities;
 use super::answer::Answer;
@@ -245,7 +246,14 @@ async fn answer(
     let terms = Terms::of(&request.meta, handler)?;
     let era = terms.era;
     let is_call = request.tool().is_some();
-    let answering = handler.answer(caller, request, terms);
+    // Nothing of this is worked out unless somebody reads it.
+    let span = tracing::debug_span!(
+        "request",
+        method = request.asked.method(),
+        name = ?brief(request.asked.name()),
+        trace = traceparent(&request.meta),
+    );
+    let answering = handler.answer(caller, request, terms).instrument(span);
     let mut answer = tokio::select! {
         biased;
         answer = answering => answer?,
@@ -253,6 +261,18 @@ async fn answer(
     };
     answer.finish(era, handler);
     Ok(answer)
+}
+
+/// The trace that a request is a part of, in the form that W3C gives it: whatever reads logs may put it
+/// to others.
+fn traceparent(meta: &RequestMetaObject) -> Option<String> {
+    const DIGITS: [usize; 4] = [2, 32, 16, 2];
+    let trace = meta.get("traceparent")?.as_str()?;
+    let is_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<&str> = trace.split('-').collect();
+    let fits =
+        parts.iter().map(|part| part.len()).eq(DIGITS) && parts.iter().all(|part| is_hex(part));
+    fits.then(|| trace.to_owned())
 }
 
 /// What is answered in the place of a guest that the end of the server ended.
