@@ -76,6 +76,11 @@ pub const ALL: &[Explanation] = &[
          takes.",
     ),
     code(
+        "KAMI-ENDED",
+        "The server was told to end, and the tool was not done by the time that calls then have.",
+        "Ask again in a while. `serve --drain-seconds` gives calls more time.",
+    ),
+    code(
         "KAMI-ENGINE",
         "The tool could not be compiled to native code on this machine.",
         "The server's log says why. `cargo kami install` compiles, and shows the reason at once.",

@@ -22,6 +22,11 @@ use crate::shell::Shell;
 /// How long what still runs at the end may go on, such as the record of a call that was ended.
 const LAST_WORK: Duration = Duration::from_millis(500);
 
+/// How long calls may go on at the end. Whoever started a server on stdin and stdout sends a harsher
+/// signal after a few seconds; a service manager waits for longer.
+const STDIO_DRAIN_SECONDS: u64 = 2;
+const HTTP_DRAIN_SECONDS: u64 = 10;
+
 /// Serve the installed tools to agents over MCP, on stdin and stdout or over HTTP
 ///
 /// This is the command to put into a client's configuration (Claude, Cursor, VS Code...). Every
@@ -80,6 +85,12 @@ pub struct Args {
     /// No call waits longer than it may last, either. Then it fails with KAMI-BUSY, too.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     max_queue_seconds: Option<u64>,
+    /// How long calls may go on once the server is told to end, from 0 to 3600 seconds [default: 10 over
+    /// HTTP, 2 on stdin and stdout]
+    ///
+    /// Those that take longer are ended, and whoever waits for them is told so.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    drain_seconds: Option<u64>,
     #[command(flatten)]
     audit: AuditFlags,
     #[command(flatten)]
@@ -115,6 +126,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let resolver = host::scheduled_resolver(settings, args.schedule(), shell)?;
         let log = args.audit.open(&settings.data_dir, policy.as_ref())?;
         let limits = [policy.and_then(|policy| policy.calls_per_minute), args.max_calls_per_minute];
+        let drain = if args.http.is_some() { HTTP_DRAIN_SECONDS } else { STDIO_DRAIN_SECONDS };
         let calls_per_minute = limits.into_iter().flatten().min();
         let options = ServerOptions {
             stats: args.stats,
@@ -122,6 +134,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             calls_per_minute,
             tools: args.tools.selection(),
             discover: args.discover.then(|| DiscoverOptions { pins: args.pin.clone() }),
+            drain: Duration::from_secs(args.drain_seconds.unwrap_or(drain)),
             ..ServerOptions::default()
         };
         let tools = count(&*resolver.catalog()?, &options.tools)?;

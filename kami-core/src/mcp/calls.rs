@@ -13,6 +13,7 @@ use rmcp::model::{
     ErrorCode, ErrorData, Implementation, ProgressToken, RequestId, RequestMetaObject,
 };
 use serde::Serialize;
+use tracing::Instrument as _;
 
 use super::abilities::Abilities;
 use super::answer::Answer;
@@ -20,6 +21,7 @@ use super::events::guest_level;
 use super::handler::Handler;
 use super::message::brief;
 use super::outbox::Outbox;
+use super::outcome;
 use super::questions::Questions;
 use super::request::GuestRequest;
 use super::session::{Era, survive};
@@ -30,6 +32,9 @@ use crate::call::Level;
 
 /// A call that takes no longer is quick: another thread would take a good part of that to wake up.
 const QUICK: Duration = Duration::from_micros(200);
+
+/// The code of a call that was under way when its server had to end.
+const ENDED: &str = "KAMI-ENDED";
 
 /// The most names of quick tools that one connection keeps.
 const MOST_REMEMBERED: usize = 1024;
@@ -241,9 +246,43 @@ async fn answer(
 ) -> Result<Answer, ErrorData> {
     let terms = Terms::of(&request.meta, handler)?;
     let era = terms.era;
-    let mut answer = handler.answer(caller, request, terms).await?;
+    let is_call = request.tool().is_some();
+    // Nothing of this is worked out unless somebody reads it.
+    let span = tracing::debug_span!(
+        "request",
+        method = request.asked.method(),
+        name = ?brief(request.asked.name()),
+        trace = traceparent(&request.meta),
+    );
+    let answering = handler.answer(caller, request, terms).instrument(span);
+    let mut answer = tokio::select! {
+        biased;
+        answer = answering => answer?,
+        () = handler.closed() => cut_short(is_call)?,
+    };
     answer.finish(era, handler);
     Ok(answer)
+}
+
+/// The trace that a request is a part of, in the form that W3C gives it: whatever reads logs may put it
+/// to others.
+fn traceparent(meta: &RequestMetaObject) -> Option<String> {
+    const DIGITS: [usize; 4] = [2, 32, 16, 2];
+    let trace = meta.get("traceparent")?.as_str()?;
+    let is_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<&str> = trace.split('-').collect();
+    let fits =
+        parts.iter().map(|part| part.len()).eq(DIGITS) && parts.iter().all(|part| is_hex(part));
+    fits.then(|| trace.to_owned())
+}
+
+/// What is answered in the place of a guest that the end of the server ended.
+fn cut_short(is_call: bool) -> Result<Answer, ErrorData> {
+    let text = format!("the server ended before the tool did: ask again in a while [{ENDED}]");
+    match is_call {
+        true => Ok(outcome::failure(text).into()),
+        false => Err(ErrorData::internal_error(text, None)),
+    }
 }
 
 impl Terms {

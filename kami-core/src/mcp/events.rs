@@ -71,7 +71,7 @@ impl EventSink for Speaker {
                 update.message = message;
                 ProgressNotification::new(update).into()
             }
-            GuestEvent::ListChanged(listing) => return self.desk.changed(listing),
+            GuestEvent::ListChanged(listing) => return self.desk.changed_by_guest(listing),
         };
         self.wire.send(json(&ServerJsonRpcMessage::notification(notification)));
     }

@@ -7,7 +7,6 @@
 )]
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +38,7 @@ use super::request::Asked;
 use super::sealed::StateKeys;
 use super::session::Era;
 use super::tasks::{EXTENSION, Tasks};
+use super::watched::{self, Watched};
 use crate::audit::AuditLog;
 use crate::auth::Identity;
 use crate::call::{Level, Listing};
@@ -66,9 +66,6 @@ const LIST_TTL: Duration = Duration::from_secs(1);
 pub(super) const FORBIDDEN: &str = "KAMI-SCOPE";
 pub(super) const NOT_PERMITTED: &str = "the scopes of the token do not permit this";
 
-/// The most resources of which one client wants to hear.
-const MOST_WATCHED: usize = 256;
-
 /// What a legacy session hears before it says what it wants to hear.
 const DEFAULT_LOG_LEVEL: Level = Level::Warning;
 
@@ -83,6 +80,8 @@ pub(super) struct Shared {
     pub(super) tasks: Arc<Tasks>,
     /// Becomes true at the end of the input.
     pub(super) ended: watch::Receiver<bool>,
+    /// Becomes true once no call may go on.
+    pub(super) closing: watch::Receiver<bool>,
     /// How often all of those may call whom nobody asked who they are.
     pub(super) rate: Option<Arc<TokenBucket>>,
     /// Counts calls, where somebody may ask for the numbers.
@@ -100,9 +99,8 @@ pub(super) struct Handler {
     log_level: Mutex<Level>,
     /// What has changed since a legacy session was opened, until somebody listens for it.
     news: OnceLock<Mutex<Option<Listener>>>,
-    /// The resources of which the legacy session wants to hear, each with the artifact that it was
-    /// last known to come from.
-    watched: Mutex<BTreeMap<ResourceUri, Option<Digest>>>,
+    /// The resources of which the legacy session wants to hear.
+    watched: Mutex<Watched>,
     /// Who answers, as `_meta` tells it.
     server_info: Value,
     /// Who calls, where that is the same for the whole connection.
@@ -184,6 +182,15 @@ impl Handler {
         self.shared.options.stats
     }
 
+    /// Waits until no call may go on.
+    pub(super) async fn closed(&self) {
+        let mut closing = self.shared.closing.clone();
+        if closing.wait_for(|closing| *closing).await.is_err() {
+            // Whoever could say so is gone, and everything with it.
+            std::future::pending().await
+        }
+    }
+
     /// Where guests say that a list is another one now.
     pub(super) fn desk(&self) -> NewsDesk {
         self.shared.desk.clone()
@@ -233,15 +240,19 @@ impl Handler {
             .collect();
         if changed.contains(&Listing::Resources) {
             let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            for (uri, known) in watched.iter_mut() {
-                let now = self.artifact_of(&self.identity, uri);
-                if std::mem::replace(known, now) != now {
-                    let updated = ResourceUpdatedNotificationParam::new(uri.as_str());
-                    told.push(ResourceUpdatedNotification::new(updated).into());
-                }
-            }
+            let updated =
+                watched.updated(self.generation(), |uri| self.artifact_of(&self.identity, uri));
+            told.extend(updated.into_iter().map(|uri| {
+                let updated = ResourceUpdatedNotificationParam::new(uri.as_str());
+                ServerNotification::from(ResourceUpdatedNotification::new(updated))
+            }));
         }
         told
+    }
+
+    /// The state of the registry, or that of none.
+    fn generation(&self) -> i64 {
+        self.shared.resolver.catalog().map_or(-1, |catalog| catalog.generation())
     }
 
     /// The artifact that a resource comes from, if there is one for somebody.
@@ -525,11 +536,10 @@ impl ServerHandler for Handler {
         let uri = watchable(&request.uri)?;
         let artifact = self.artifact_of(self.asking(&context), &uri);
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if watched.len() >= MOST_WATCHED && !watched.contains_key(&uri) {
-            let message = format!("a session watches at most {MOST_WATCHED} resources");
+        if !watched.add(uri, artifact) {
+            let message = format!("a session watches at most {} resources", watched::MOST);
             return Err(ErrorData::invalid_request(message, None));
         }
-        watched.insert(uri, artifact);
         Ok(())
     }
 
@@ -555,7 +565,7 @@ impl ServerHandler for Handler {
         let uris: Vec<_> = uris
             .iter()
             .filter(|uri| uri.parse::<ResourceUri>().is_ok())
-            .take(MOST_WATCHED)
+            .take(watched::MOST)
             .cloned()
             .collect();
         accepted.resource_subscriptions = (!uris.is_empty()).then_some(uris);
@@ -567,9 +577,12 @@ impl ServerHandler for Handler {
         let mut news = self.news_from_now();
         let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
         let identity = self.asking(context.request_context());
-        let artifact =
-            |uri: &String| uri.parse().ok().and_then(|uri| self.artifact_of(identity, &uri));
-        let mut watched: Vec<_> = uris.into_iter().map(|uri| (artifact(&uri), uri)).collect();
+        let artifact_of = |uri: &ResourceUri| self.artifact_of(identity, uri);
+        let mut watched = Watched::default();
+        for uri in uris.iter().filter_map(|uri| uri.parse::<ResourceUri>().ok()) {
+            let artifact = artifact_of(&uri);
+            watched.add(uri, artifact);
+        }
         loop {
             let changed = tokio::select! {
                 () = context.cancelled() => return Ok(()),
@@ -596,11 +609,7 @@ impl ServerHandler for Handler {
                     return Ok(());
                 }
             }
-            for (known, uri) in &mut watched {
-                let now = artifact(uri);
-                if std::mem::replace(known, now) == now {
-                    continue;
-                }
+            for uri in watched.updated(self.generation(), artifact_of) {
                 if sink.notify_resource_updated(uri.as_str()).await.is_err() {
                     return Ok(());
                 }

@@ -40,6 +40,7 @@ mod stdin;
 mod stdio;
 mod tasks;
 mod unanswered;
+mod watched;
 mod wire;
 #[cfg(test)]
 mod tests;
@@ -78,10 +79,9 @@ pub use discover::DiscoverOptions;
 pub use http::{HostName, HostNameError, WebOrigin, WebOriginError};
 pub use stdio::stdio_pipes;
 
-/// How long calls may go on after [`Server::serve_stdio`] was told to shut down.
-///
-/// A client that wants the process gone sends a second, harsher signal after a few seconds.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// How long the last replies may take to be written. A client that wants the process gone sends a
+/// second, harsher signal after a few seconds.
+const LAST_REPLIES: Duration = Duration::from_secs(1);
 
 /// Below this, watching the registry would be work.
 const MIN_WATCH_INTERVAL: Duration = Duration::from_millis(10);
@@ -111,6 +111,9 @@ pub struct ServerOptions {
     /// How they are found, where they are too many for a model to read about all of them; `None`: all
     /// are listed.
     pub discover: Option<DiscoverOptions>,
+    /// How long calls may go on once the server is told to shut down. Those that take longer are
+    /// ended, and whoever waits for them is told so.
+    pub drain: Duration,
 }
 
 impl Default for ServerOptions {
@@ -124,6 +127,7 @@ impl Default for ServerOptions {
             principal: None,
             tools: ToolSelection::default(),
             discover: None,
+            drain: Duration::from_secs(2),
         }
     }
 }
@@ -205,8 +209,8 @@ impl Server {
     /// Serves one client over a pair of byte streams, such as [`stdio_pipes`], until the input ends.
     ///
     /// Every request that was read by then is answered first. When `shutdown` is ready, the input
-    /// counts as ended, and calls that take longer than two seconds more are ended too. Dropping
-    /// the future ends everything. Nothing but messages of the protocol is written to `output`.
+    /// counts as ended, and calls that take longer than [`ServerOptions::drain`] are ended too, and
+    /// answered so. Dropping the future ends everything. Nothing but messages of the protocol is written to `output`.
     ///
     /// # Errors
     /// When a stream breaks.
@@ -227,7 +231,8 @@ impl Server {
         let (read_failed, mut read_error) = oneshot::channel();
 
         let tasks = self.tasks();
-        let handler = Arc::new(self.handlers(&desk, &tasks, &ended, None)());
+        let closing = watch::Sender::new(false);
+        let handler = Arc::new(self.handlers(&desk, &tasks, &ended, &closing, None)());
         let _seen_to = SeenTo::new(Arc::clone(&handler));
         let transport =
             StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
@@ -247,9 +252,14 @@ impl Server {
             }
             () = shutdown => {
                 ended.send_replace(true);
-                match tokio::time::timeout(SHUTDOWN_GRACE, &mut serving).await {
-                    Ok(served) => served,
-                    Err(_) => {
+                let closed = async {
+                    tokio::time::sleep(self.options.drain).await;
+                    closing.send_replace(true);
+                    tokio::time::sleep(LAST_REPLIES).await;
+                };
+                tokio::select! {
+                    served = &mut serving => served,
+                    () = closed => {
                         stop.cancel();
                         serving.await
                     }
@@ -261,7 +271,7 @@ impl Server {
         let written = match written {
             Some(written) => written,
             // On an ordinary end, all is written by now.
-            None => match tokio::time::timeout(SHUTDOWN_GRACE, &mut writing).await {
+            None => match tokio::time::timeout(LAST_REPLIES, &mut writing).await {
                 Ok(written) => written,
                 Err(_) => {
                     tracing::warn!("the client did not read the last replies");
@@ -278,7 +288,8 @@ impl Server {
     }
 
     /// Serves any number of clients over HTTP, on `/mcp`, until `shutdown` is ready; requests that
-    /// are being answered then get two seconds more. Dropping the future ends everything.
+    /// are being answered then get [`ServerOptions::drain`] more, and are answered so if that does not
+    /// do. Dropping the future ends everything.
     ///
     /// # Errors
     /// Where other machines can reach the address, and anybody could call the tools; or where nobody
@@ -307,7 +318,8 @@ impl Server {
         let desk = NewsDesk::new();
         let tasks = self.tasks();
         let (metrics, exposition) = Metrics::new(self.resolver.engine());
-        let handlers = self.handlers(&desk, &tasks, &ended, Some(metrics));
+        let closing = watch::Sender::new(false);
+        let handlers = self.handlers(&desk, &tasks, &ended, &closing, Some(metrics));
         let _seen_to = SeenTo::new(Arc::new(handlers()));
         let exposed = !address.is_loopback();
         let door = Door::new(handlers, options, exposed, exposition, ended.subscribe());
@@ -316,8 +328,13 @@ impl Server {
             shutdown.await;
             ended.send_replace(true);
         };
+        let drain = async {
+            tokio::time::sleep(self.options.drain).await;
+            closing.send_replace(true);
+            tokio::time::sleep(LAST_REPLIES).await;
+        };
         tokio::select! {
-            () = door.serve(listener, shutdown) => Ok(()),
+            () = door.serve(listener, shutdown, drain) => Ok(()),
             never = self.watch(&desk) => match never {},
         }
     }
@@ -332,6 +349,7 @@ impl Server {
         desk: &NewsDesk,
         tasks: &Arc<Tasks>,
         ended: &watch::Sender<bool>,
+        closing: &watch::Sender<bool>,
         metrics: Option<Metrics>,
     ) -> impl Fn() -> Handler + Send + Sync + 'static {
         let options = self.options.clone();
@@ -343,6 +361,7 @@ impl Server {
             state_keys: OnceLock::new(),
             tasks: Arc::clone(tasks),
             ended: ended.subscribe(),
+            closing: closing.subscribe(),
             rate,
             metrics,
             overview: KnownOverview::default(),

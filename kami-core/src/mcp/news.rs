@@ -1,6 +1,8 @@
 //! What clients are told without having asked: that a list is another one now.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -14,9 +16,20 @@ pub(super) struct News {
     prompts: u64,
 }
 
+/// How often guests may have everybody told that a list is another one, at the most. Clients read the
+/// list again each time.
+const GUESTS_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Tells everybody who listens.
 #[derive(Debug, Clone)]
-pub(super) struct NewsDesk(Arc<watch::Sender<News>>);
+pub(super) struct NewsDesk(Arc<Desk>);
+
+#[derive(Debug)]
+struct Desk {
+    news: watch::Sender<News>,
+    /// The lists that guests say have changed, until that is told.
+    by_guests: Mutex<HashSet<Listing>>,
+}
 
 /// Hears of what has changed since.
 #[derive(Debug, Clone)]
@@ -37,17 +50,37 @@ impl News {
 
 impl NewsDesk {
     pub(super) fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(News::default())))
+        let news = watch::Sender::new(News::default());
+        Self(Arc::new(Desk { news, by_guests: Mutex::default() }))
     }
 
     /// A list is another one now.
     pub(super) fn changed(&self, listing: Listing) {
-        self.0.send_modify(|news| *news.count(listing) += 1);
+        self.0.news.send_modify(|news| *news.count(listing) += 1);
+    }
+
+    /// A guest says so, as often as it likes. It is told once in a while.
+    pub(super) fn changed_by_guest(&self, listing: Listing) {
+        let mut by_guests = self.by_guests();
+        let is_first = by_guests.is_empty();
+        if !by_guests.insert(listing) || !is_first {
+            return;
+        }
+        let desk = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(GUESTS_INTERVAL).await;
+            let changed = std::mem::take(&mut *desk.by_guests());
+            changed.into_iter().for_each(|listing| desk.changed(listing));
+        });
+    }
+
+    fn by_guests(&self) -> MutexGuard<'_, HashSet<Listing>> {
+        self.0.by_guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hears of everything from now on.
     pub(super) fn listener(&self) -> Listener {
-        let news = self.0.subscribe();
+        let news = self.0.news.subscribe();
         let known = *news.borrow();
         Listener { known, news }
     }
@@ -88,5 +121,22 @@ mod tests {
         assert_eq!(listener.changed().await, Some(ALL.to_vec()));
         drop(desk);
         assert_eq!(listener.changed().await, None);
+    }
+
+    #[tokio::test]
+    async fn guests_wake_nobody_more_often_than_they_may() {
+        let desk = NewsDesk::new();
+        let mut listener = desk.listener();
+        let started = std::time::Instant::now();
+        let mut heard = 0;
+        while started.elapsed() < 3 * GUESTS_INTERVAL {
+            for _ in 0..100 {
+                desk.changed_by_guest(Listing::Tools);
+            }
+            let pause = Duration::from_millis(1);
+            heard += usize::from(tokio::time::timeout(pause, listener.changed()).await.is_ok());
+        }
+        let most = started.elapsed().as_millis() / GUESTS_INTERVAL.as_millis();
+        assert!(heard > 0 && heard <= most as usize, "{heard} times");
     }
 }

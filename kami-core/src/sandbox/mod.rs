@@ -146,7 +146,7 @@ pub enum Level {
 }
 
 /// A list that a component provides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Listing {
     /// Its tools.
     Tools,

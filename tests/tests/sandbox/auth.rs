@@ -464,7 +464,11 @@ fn what_calls_take_is_told_in_numbers_to_who_may_know() {
     let headers = [("Authorization", &*good)];
     let (spin, refuse) = (id("hasty/spin"), id("limited/refuse"));
     for tool in ["add", "add", &refuse, &spin, "nothing", "add"] {
-        let arguments = if tool == "add" { json!({"a": 1, "b": 2}) } else { json!({}) };
+        let arguments = match tool {
+            "add" => json!({"a": 1, "b": 2}),
+            tool if tool == refuse => json!({"words": "no"}),
+            _ => json!({}),
+        };
         assert_eq!(door.post(&headers, &call(1, tool, &arguments)).status, 200);
     }
     let reply = door.ask("GET", "/metrics", &[], "");

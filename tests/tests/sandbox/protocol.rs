@@ -355,6 +355,28 @@ fn no_resource_is_read_that_nobody_offers() {
 }
 
 #[test]
+fn a_trace_goes_on_in_the_log_and_nothing_else_does() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let lab = lab();
+    let door = Door::start_at("127.0.0.1:0", lab.data(), &[], "kami_core=debug");
+    let traced = |trace: &str| {
+        let mut message = call("test_error_handling", &[]);
+        message["params"]["_meta"]["traceparent"] = json!(trace);
+        assert_eq!(answer(&door.post(&[], &message))["result"]["isError"], true);
+    };
+    traced(TRACE);
+    let forged = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\nWARN forged";
+    traced(forged);
+    traced(&TRACE.to_uppercase());
+    let started = std::time::Instant::now();
+    while !door.log().contains(TRACE) {
+        assert!(started.elapsed() < PATIENCE, "{}", door.log());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(!door.log().contains("forged") && !door.log().contains("00F067AA"), "{}", door.log());
+}
+
+#[test]
 fn the_host_holds_nothing_that_the_suite_looks_for() {
     let mut binary = Vec::new();
     let mut file = std::fs::File::open(program()).expect("the program is there");

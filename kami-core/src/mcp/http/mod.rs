@@ -35,13 +35,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
+use super::HttpOptions;
 use super::calls::{Caller, reply_to};
 use super::handler::Handler;
 use super::lines::LONGEST;
 use super::message::{Fate, Refusal, read};
 use super::session::{Era, subscriptions};
 use super::wire::json;
-use super::{HttpOptions, SHUTDOWN_GRACE};
 use crate::auth::{Gate, Identity};
 use crate::metrics::Exposition;
 use crate::scheduler::Principal;
@@ -141,12 +141,13 @@ impl Door {
         }
     }
 
-    /// Serves every connection that `listener` accepts until `shutdown` is ready, and then for a
-    /// little longer those that are open.
+    /// Serves every connection that `listener` accepts until `shutdown` is ready, and then those that
+    /// are open until `drain` is, too.
     pub(super) async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
+        drain: impl Future<Output = ()>,
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
         let ending = watch::Sender::new(false);
@@ -180,7 +181,8 @@ impl Door {
         let rest = async { while connections.join_next().await.is_some() {} };
         tokio::select! {
             // Those that take longer are ended with the set.
-            _ = tokio::time::timeout(SHUTDOWN_GRACE, rest) => {}
+            () = rest => {}
+            () = drain => {}
             never = self.turn_away(&listener, &places) => match never {},
         }
     }

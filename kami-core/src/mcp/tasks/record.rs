@@ -23,8 +23,10 @@ use crate::private_directory;
 /// The version of a record's shape.
 const FORMAT: u32 = 1;
 
-/// The most tasks that are kept, finished ones included.
+/// The most tasks that are kept, finished ones included, and the most bytes that they may have before
+/// one more is begun.
 const MOST_KEPT: usize = 10_000;
+const MOST_BYTES: u64 = 1 << 30;
 
 /// How long a task is kept, from its beginning on, in milliseconds: a day.
 pub(super) const LIFETIME: u64 = 24 * 3600 * 1000;
@@ -225,8 +227,11 @@ impl Records {
         status: Status,
     ) -> io::Result<Record> {
         let _lock = self.locked()?;
-        if self.ids()?.len() >= MOST_KEPT {
-            return Err(io::Error::other(format!("{MOST_KEPT} tasks are kept: try again later")));
+        if !self.has_room()? {
+            self.forget()?;
+            if !self.has_room()? {
+                return Err(io::Error::other("no more tasks are kept until others are forgotten"));
+            }
         }
         let now = (self.clock)();
         let record = Record {
@@ -275,6 +280,26 @@ impl Records {
         atomic_file::replace(&self.path(&record.id), &serde_json::to_vec(record)?)
     }
 
+    fn has_room(&self) -> io::Result<bool> {
+        let (mut count, mut bytes) = (0, 0);
+        for entry in fs::read_dir(&self.directory)? {
+            count += 1;
+            // One that is gone by now takes no room.
+            bytes += entry?.metadata().map_or(0, |found| found.len());
+        }
+        Ok(count < MOST_KEPT && bytes < MOST_BYTES)
+    }
+
+    /// Removes what is over.
+    fn forget(&self) -> io::Result<()> {
+        for id in self.ids()? {
+            if let Ok(None) = self.get(&id) {
+                fs::remove_file(self.path(&id))?;
+            }
+        }
+        atomic_file::sweep(&self.directory)
+    }
+
     fn ids(&self) -> io::Result<Vec<TaskId>> {
         let mut ids = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
@@ -288,10 +313,11 @@ impl Records {
     /// Forgets what is over, and gives the tasks that are nobody's: their servers are gone.
     pub(super) fn orphans(&self) -> io::Result<Vec<Record>> {
         let _lock = self.locked()?;
+        self.forget()?;
         let mut orphans = Vec::new();
         for id in self.ids()? {
             match self.get(&id) {
-                Ok(None) => fs::remove_file(self.path(&id))?,
+                Ok(None) => {}
                 Ok(Some(mut record)) => {
                     let working = matches!(record.status, Status::Working { .. });
                     if working && record.server != self.server && self.is_gone(&record.server)? {
@@ -303,7 +329,6 @@ impl Records {
                 Err(error) => tracing::warn!(%error, task = %id.0, "a task cannot be read"),
             }
         }
-        atomic_file::sweep(&self.directory)?;
         Ok(orphans)
     }
 
