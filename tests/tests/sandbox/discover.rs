@@ -63,7 +63,7 @@ const QUESTIONS: &[(&str, &str)] = &[
     ("get the content of a URL", "fetch_url"),
     ("search the web for news", "web_search"),
     ("read a file", "read_file"),
-    ("save text to a file", "write_file"),
+    ("write this text to a file", "write_file"),
     ("rename file", "move_file"),
     ("which files are in this directory", "list_directory"),
     ("grep files by regular expression", "search_files"),
