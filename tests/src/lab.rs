@@ -40,7 +40,16 @@ pub fn seal(
     requests: &Capabilities,
 ) -> Artifact {
     let package = json!({"id": id(name), "version": "1.0.0"});
-    let package: Package = serde_json::from_value(package).expect("it is a package");
+    seal_as(component, serde_json::from_value(package).expect("it is a package"), tools, requests)
+}
+
+/// Seals `component` as a package that says more about itself.
+pub fn seal_as(
+    component: &Component,
+    package: Package,
+    tools: Vec<ToolDefinition>,
+    requests: &Capabilities,
+) -> Artifact {
     let manifest = Manifest::new(package, tools, requests.clone(), Provenance::default());
     let bytes = component.seal(&manifest.expect("it is a manifest"), Some(b"no materials"));
     Artifact::parse(bytes).expect("it is an artifact")

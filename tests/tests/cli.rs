@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use kami_core::registry::DataDir;
-use kami_tests::guests::root;
+use kami_tests::guests::{guest, root};
+use kami_tests::lab::Lab;
 use kami_tests::outside::{Outside, Reply};
 use kami_tests::server::{self, Server};
 use kami_tests::web::Web;
@@ -100,6 +101,41 @@ fn a_build_that_changes_nothing_touches_nothing(person: &Outside, name: &str) {
     assert!(state() == before, "the artifact was written again");
     let signed = person.kami(&["verify", artifact.to_str().unwrap()]);
     assert!(signed.stderr.contains("signed by default"), "{}", signed.stderr);
+}
+
+#[test]
+fn the_cost_of_each_tool_is_told_with_what_it_would_cost_to_look_for_them() {
+    let lab = Lab::new();
+    let none = lab.cargo_kami(&["list", "--tokens"]);
+    assert!(none.expect(0, "no tool is installed").stdout.is_empty(), "{none:?}");
+    lab.install(guest("neighbour"));
+    lab.install(guest("hello"));
+    let shown = lab.cargo_kami(&["list", "--tokens"]);
+    let lines: Vec<(usize, &str)> = shown
+        .expect(0, "")
+        .stdout
+        .lines()
+        .map(|line| line.trim_start().split_once(' ').expect("a number comes first"))
+        .map(|(number, rest)| (number.parse().expect("it is a number"), rest.trim_start()))
+        .collect();
+    let [tools @ .., (total, all), (instead, discover)] = lines.as_slice() else {
+        panic!("{shown:?}")
+    };
+    assert!(tools.iter().any(|(_, rest)| rest.starts_with("add ")), "{shown:?}");
+    assert!(tools.iter().is_sorted_by(|(dear, _), (cheap, _)| dear >= cheap), "{shown:?}");
+    assert_eq!(tools.iter().map(|(tokens, _)| tokens).sum::<usize>(), *total);
+    assert_eq!(*all, format!("tokens for {} tools in all, by estimate", tools.len()));
+    assert_eq!(*discover, "tokens instead with `cargo kami serve --discover`");
+    assert!((200..1500).contains(instead), "{shown:?}");
+
+    let told = lab.cargo_kami(&["list", "--tokens", "--json", "--filter", "neighbour"]);
+    let told: Vec<Value> =
+        told.stdout.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
+    let (name, tokens) = (&told[0]["name"], &told[0]["tokens"]);
+    assert_eq!((told.len(), name), (2, &json!("add")), "{told:?}");
+    let total =
+        json!({"tools": 1, "tokens": tokens, "discover_tokens": told[1]["discover_tokens"]});
+    assert_eq!(told[1], total);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kami_core::mcp::{self, ServeError, Server, ServerOptions};
+use kami_core::mcp::{self, DiscoverOptions, ServeError, Server, ServerOptions};
 use kami_core::registry::{ToolPattern, ToolSelection};
 use kami_core::resolve::{Catalog, CatalogEntry};
 use kami_core::scheduler::ScheduleOptions;
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use crate::exit::{Exit, Failure};
 use crate::ops::audit::AuditFlags;
 use crate::ops::door::DoorFlags;
+use crate::ops::selection::SelectionFlags;
 use crate::ops::{host, policy};
 use crate::settings::Settings;
 use crate::shell::Shell;
@@ -37,6 +38,8 @@ Examples:
   cargo kami serve
   cargo kami serve --data-dir ./tools -v
   cargo kami serve --tools 'dev.example.web/*' --exclude post
+  cargo kami serve --tag office --exclude-tag experimental
+  cargo kami serve --discover --pin search
   cargo kami serve --http 127.0.0.1:3000
   cargo kami serve --http 127.0.0.1:3000 --auth tokens
   cargo kami serve --http 0.0.0.0:3000 --auth tokens --public-url https://tools.example.com
@@ -54,13 +57,18 @@ pub struct Args {
     /// Serve over HTTP at this address of this machine, on /mcp, instead of stdin and stdout
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
-    /// Offer only these tools: a name, or `package-id/tool`, where `*` stands for any characters; may
-    /// be given again [default: all]
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    tools: Vec<ToolPattern>,
-    /// Do not offer these tools; may be given again
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    exclude: Vec<ToolPattern>,
+    #[command(flatten)]
+    tools: SelectionFlags,
+    /// List only `search_tools` and `call_tool`, by which a model finds the others
+    ///
+    /// For so many tools that a model should not read about all of them; `cargo kami list --tokens`
+    /// tells what that costs. What may be called is the same: a tool that is not listed can also be
+    /// called by its name.
+    #[arg(long)]
+    discover: bool,
+    /// List these tools all the same: a pattern as in `--tools`; may be given again
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', requires = "discover")]
+    pin: Vec<ToolPattern>,
     /// The most calls at once, of all tools together, from 1 to 3000 [default: 256]
     ///
     /// Each takes memory up to its tool's limit. How many of one tool run at once is its own limit,
@@ -124,8 +132,9 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             stats: args.stats,
             audit: Some(Arc::clone(&log)),
             calls_per_minute,
+            tools: args.tools.selection(),
+            discover: args.discover.then(|| DiscoverOptions { pins: args.pin.clone() }),
             drain: Duration::from_secs(args.drain_seconds.unwrap_or(drain)),
-            tools: ToolSelection { include: args.tools.clone(), exclude: args.exclude.clone() },
             ..ServerOptions::default()
         };
         let tools = count(&*resolver.catalog()?, &options.tools)?;

@@ -1,18 +1,20 @@
 //! `cargo kami token`: who may connect to a server over HTTP.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use kami_core::audit::{AuditEvent, TokenAction, UtcTime};
 use kami_core::auth::NewToken;
-use kami_core::registry::{DataDir, Registry, Scope, Token, TokenName, ToolPattern, ToolSelection};
+use kami_core::registry::{DataDir, Registry, Scope, Token, TokenName, ToolSelection};
 use kami_core::signing::Date;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::ops::audit;
+use crate::ops::selection::SelectionFlags;
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -64,13 +66,8 @@ struct Create {
     /// to list and call those that fit; may be given again
     #[arg(long, value_name = "SCOPE", default_value = "kami:call", value_delimiter = ',')]
     scope: Vec<Scope>,
-    /// Only these tools: a name, or `package-id/tool`, where `*` stands for any characters; may be
-    /// given again [default: all]
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    tools: Vec<ToolPattern>,
-    /// Not these tools; may be given again
-    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
-    exclude: Vec<ToolPattern>,
+    #[command(flatten)]
+    tools: SelectionFlags,
     /// The most calls in a minute; a lower `--max-calls-per-minute` of the server holds
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
@@ -178,7 +175,7 @@ fn create(args: &Create, data: &DataDir, shell: &Shell) -> anyhow::Result<()> {
     let token = Token {
         name: args.name.clone(),
         scopes: args.scope.iter().cloned().collect(),
-        tools: ToolSelection { include: args.tools.clone(), exclude: args.exclude.clone() },
+        tools: args.tools.selection(),
         calls_per_minute: args.rate,
         created_at: since_1970(now),
         expires_at: args.expires.from(now),
@@ -238,9 +235,10 @@ fn revoke(names: &[TokenName], data: &DataDir, shell: &Shell) -> anyhow::Result<
 
 /// What a token permits, on one line.
 fn terms(token: &Token) -> String {
-    let joined = |patterns: &[ToolPattern]| {
-        patterns.iter().map(ToolPattern::to_string).collect::<Vec<_>>().join(", ")
-    };
+    fn joined<T: Display>(items: &[T]) -> String {
+        items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     let scopes: Vec<String> = token.scopes.iter().map(Scope::to_string).collect();
     let mut terms = scopes.join(" ");
     match token.tools.include.as_slice() {
@@ -249,6 +247,12 @@ fn terms(token: &Token) -> String {
     }
     if !token.tools.exclude.is_empty() {
         terms += &format!(" but {}", joined(&token.tools.exclude));
+    }
+    if !token.tools.tags.is_empty() {
+        terms += &format!(", tagged {}", joined(&token.tools.tags));
+    }
+    if !token.tools.exclude_tags.is_empty() {
+        terms += &format!(", not tagged {}", joined(&token.tools.exclude_tags));
     }
     if let Some(rate) = token.calls_per_minute {
         terms += &format!(", {rate} calls a minute");

@@ -27,7 +27,9 @@ pub mod recording;
 pub mod rights;
 pub mod scratch;
 pub mod secrets;
+pub mod selection;
 pub mod source;
+pub mod tokens;
 pub mod toolchain;
 
 pub use build::{Built, build, build_tool_file};

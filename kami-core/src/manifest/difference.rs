@@ -68,6 +68,8 @@ pub enum Thing {
     Resource(String),
     /// A prompt.
     Prompt(ToolName),
+    /// A tag, by which operators may select tools.
+    Tag,
 }
 
 impl Display for Thing {
@@ -84,6 +86,7 @@ impl Display for Thing {
             Self::Part(name, part) => write!(f, "{part} of `{name}`"),
             Self::Resource(uri) => write!(f, "resource `{uri}`"),
             Self::Prompt(name) => write!(f, "prompt `{name}`"),
+            Self::Tag => f.write_str("tag"),
         }
     }
 }
@@ -142,6 +145,9 @@ impl Difference {
         changes.extend(offered(&before.resource_templates, &after.resource_templates, form));
         let name = |prompt: &PromptDefinition| Thing::Prompt(prompt.name.clone());
         changes.extend(offered(&before.prompts, &after.prompts, name));
+        // Either may bring tools to who did not have them.
+        let tags = listed(&Thing::Tag, &before.package.tags, &after.package.tags);
+        changes.extend(tags.into_iter().map(|change| Change { weight: Weight::Told, ..change }));
         let version = |manifest: &Manifest| manifest.package.version.clone();
         Self { before: version(before), after: version(after), changes }
     }

@@ -161,6 +161,7 @@ impl Handler {
         drop(meta);
         match &asked {
             Asked::Task(task) => return self.task(&caller, task, answers, &terms).await,
+            Asked::Discovery(asked) => return self.discover(&caller, asked, &terms).await,
             Asked::Tool(call) => {
                 let answered = !answers.is_empty() || state.is_some();
                 if self.becomes_task(&caller.identity, call, answered, &terms)? {
@@ -432,7 +433,9 @@ impl Handler {
                 let of = CompletingOf::Prompt(entry.definition().name.clone());
                 Ok(Target::Suggestions(entry.package, of))
             }
-            Asked::Task(_) => Err(unknown(ErrorData::invalid_params("a task is no guest", None))),
+            Asked::Task(_) | Asked::Discovery(_) => {
+                Err(unknown(ErrorData::invalid_params("it takes no guest to answer this", None)))
+            }
             Asked::Suggestions { of: Reference::Template(form), .. } => {
                 let found = catalog.template(form).map_err(|error| unreadable(error.into()))?;
                 let entry = found.filter(|entry| shows(&entry.package)).ok_or_else(|| {

@@ -131,7 +131,8 @@ impl Calls {
 
     /// Begins calls.
     pub(super) fn begin(&self, calls: impl IntoIterator<Item = Accepted>) {
-        for accepted in calls {
+        for mut accepted in calls {
+            self.0.handler.see_through(&mut accepted.request);
             match accepted.request.tool().is_some_and(|name| self.0.is_quick(name)) {
                 true => self.make(accepted),
                 false => {

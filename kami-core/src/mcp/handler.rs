@@ -29,6 +29,7 @@ use tokio::sync::watch;
 
 use super::ServerOptions;
 use super::abilities::Abilities;
+use super::discover::{DiscoverOptions, KnownOverview};
 use super::events::guest_level;
 use super::message::brief;
 use super::news::{Listener, NewsDesk};
@@ -87,6 +88,8 @@ pub(super) struct Shared {
     pub(super) metrics: Option<Metrics>,
     /// How many refusals that anybody can cause at will are recorded.
     pub(super) refusals: TokenBucket,
+    /// What there is to be found, where tools are.
+    pub(super) overview: KnownOverview,
 }
 
 /// What one registry offers, for one connection.
@@ -170,6 +173,15 @@ impl Handler {
     /// Whether one more refusal of somebody who asks too often belongs into the log.
     pub(super) fn records_refusal(&self) -> bool {
         self.shared.refusals.take().is_ok()
+    }
+
+    /// How tools are found, where not all are listed.
+    pub(super) fn discovery(&self) -> Option<&DiscoverOptions> {
+        self.shared.options.discover.as_ref()
+    }
+
+    pub(super) fn known_overview(&self) -> &KnownOverview {
+        &self.shared.overview
     }
 
     /// Whether results tell what they took.
@@ -296,7 +308,7 @@ impl Handler {
     }
 
     /// Whether a tool is there for somebody.
-    fn shows(&self, identity: &Identity, entry: &CatalogEntry) -> bool {
+    pub(super) fn shows(&self, identity: &Identity, entry: &CatalogEntry) -> bool {
         self.shared.options.tools.allows(entry) && identity.sees(entry)
     }
 
@@ -445,13 +457,22 @@ impl ServerHandler for Handler {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let read = |catalog: &Catalog, after: &str, count| {
-            catalog.entries(Some(after)).take(count).collect()
-        };
         let identity = self.asking(&context);
+        let mut tools = Vec::new();
+        if self.discovery().is_some() && request.as_ref().is_none_or(|page| page.cursor.is_none()) {
+            let catalog = self.resolver().catalog().map_err(|error| outcome::no_catalog(&error))?;
+            let found = self.discovery_tools(&catalog, identity);
+            tools.extend(found.map_err(|error| outcome::no_catalog(&error.into()))?);
+        }
+        let nothing = self.discovery().is_some_and(|options| options.pins.is_empty());
+        let read = |catalog: &Catalog, after: &str, count| match nothing {
+            true => Ok(Vec::new()),
+            false => catalog.entries(Some(after)).take(count).collect(),
+        };
         let name = |entry: &CatalogEntry| entry.wire_name.to_string();
-        let page = self.page(request, read, name, |entry| self.shows(identity, entry))?;
-        let tools = page.items.iter().map(outcome::tool).collect();
+        let shows = |entry: &CatalogEntry| self.is_pinned(entry) && self.shows(identity, entry);
+        let page = self.page(request, read, name, shows)?;
+        tools.extend(page.items.iter().map(outcome::tool));
         let mut result = ListToolsResult::with_all_items(tools);
         result.next_cursor = page.next;
         if is_stateless(&context) {

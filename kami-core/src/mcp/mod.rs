@@ -9,6 +9,7 @@
 //! meant and enters the guest, `events` tells what it says meanwhile, and `outcome` turns what came
 //! of it into a reply. Where the guest needs input first, `abilities` tells what the client can be
 //! asked; then `questions` asks it, or `sealed` keeps the guest's state on its way through the client.
+//! Where not all tools are listed, `discover` finds them, and turns a call through it into a direct one.
 //!
 //! Both eras are spoken on one connection, and each request says by itself which one it means:
 //! 2026-07-28, where every request carries its protocol version in `_meta`, and 2025-11-25 back to
@@ -21,6 +22,7 @@
 mod abilities;
 mod answer;
 mod calls;
+mod discover;
 mod events;
 mod handler;
 mod http;
@@ -61,8 +63,10 @@ use crate::call::{CallReport, Listing};
 use crate::digest::Digest;
 use crate::metrics::Metrics;
 use crate::rate::TokenBucket;
-use crate::resolve::Resolver;
+use crate::registry::RegistryError;
+use crate::resolve::{Catalog, CatalogEntry, Resolver};
 use crate::scheduler::Principal;
+use discover::KnownOverview;
 use handler::{Handler, Shared};
 use http::Door;
 use news::NewsDesk;
@@ -71,6 +75,7 @@ use session::Session;
 use stdio::StdioTransport;
 use tasks::{SeenTo, Tasks};
 
+pub use discover::DiscoverOptions;
 pub use http::{HostName, HostNameError, WebOrigin, WebOriginError};
 pub use stdio::stdio_pipes;
 
@@ -107,6 +112,9 @@ pub struct ServerOptions {
     pub principal: Option<Principal>,
     /// Which of the installed tools there are for clients, whoever they are.
     pub tools: ToolSelection,
+    /// How they are found, where they are too many for a model to read about all of them; `None`: all
+    /// are listed.
+    pub discover: Option<DiscoverOptions>,
     /// How long calls may go on once the server is told to shut down. Those that take longer are
     /// ended, and whoever waits for them is told so.
     pub drain: Duration,
@@ -122,6 +130,7 @@ impl Default for ServerOptions {
             calls_per_minute: None,
             principal: None,
             tools: ToolSelection::default(),
+            discover: None,
             drain: Duration::from_secs(2),
         }
     }
@@ -144,6 +153,20 @@ pub struct HttpOptions {
 /// What a client would be told about a call, as JSON.
 pub fn result_json(report: &CallReport) -> serde_json::Value {
     outcome::json(report)
+}
+
+/// How a client is told of a tool, as JSON.
+pub fn definition_json(tool: &CatalogEntry) -> serde_json::Value {
+    serde_json::to_value(outcome::tool(tool)).unwrap_or_default()
+}
+
+/// How a client is told of the tools by which it finds others, see [`ServerOptions::discover`], as
+/// JSON.
+///
+/// # Errors
+/// Where the registry cannot be read.
+pub fn discovery_json(catalog: &Catalog) -> Result<[serde_json::Value; 2], RegistryError> {
+    discover::definitions(catalog)
 }
 
 /// Why serving ended other than by the end of the input.
@@ -346,6 +369,7 @@ impl Server {
             rate,
             metrics,
             refusals: TokenBucket::per_minute(RECORDED_REFUSALS),
+            overview: KnownOverview::default(),
         });
         move || Handler::new(Arc::clone(&shared))
     }

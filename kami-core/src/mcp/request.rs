@@ -8,6 +8,7 @@ use rmcp::model::{ErrorData, RequestId, RequestMetaObject};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::discover::Discovery;
 use super::message::{bad_params, brief, meta, present, text};
 use super::param_headers;
 use crate::call::{Answer, CallArguments};
@@ -43,6 +44,7 @@ pub(super) enum Asked {
     Resource { uri: ResourceUri },
     Prompt { name: String, arguments: BTreeMap<String, String> },
     Task(TaskRequest),
+    Discovery(Discovery),
     Suggestions { of: Reference, argument: String, value: String, settled: Vec<(String, String)> },
 }
 
@@ -119,7 +121,7 @@ impl Asked {
     /// The method that asks for it.
     pub(super) fn method(&self) -> &'static str {
         match self {
-            Self::Tool(_) => "tools/call",
+            Self::Tool(_) | Self::Discovery(_) => "tools/call",
             Self::Resource { .. } => "resources/read",
             Self::Prompt { .. } => "prompts/get",
             Self::Suggestions { .. } => "completion/complete",
@@ -134,6 +136,7 @@ impl Asked {
             Self::Prompt { name, .. } => name,
             Self::Resource { uri } => uri.as_str(),
             Self::Task(task) => &task.id,
+            Self::Discovery(discovery) => discovery.tool(),
             Self::Suggestions {
                 of: Reference::Prompt(name) | Reference::Template(name), ..
             } => name,
@@ -145,7 +148,10 @@ impl Asked {
         match self {
             Self::Tool(call) => Cow::Borrowed(&call.text),
             Self::Prompt { arguments, .. } => Cow::Owned(serde_json::json!(arguments).to_string()),
-            Self::Resource { .. } | Self::Suggestions { .. } | Self::Task(_) => Cow::Borrowed(""),
+            Self::Resource { .. }
+            | Self::Suggestions { .. }
+            | Self::Task(_)
+            | Self::Discovery(_) => Cow::Borrowed(""),
         }
     }
 }

@@ -609,6 +609,7 @@ async fn pages_of_some_tools_are_those_of_a_list_without_the_others() {
     let tools = ToolSelection {
         include: vec!["a*".parse().unwrap()],
         exclude: vec!["dev.example.a3/*".parse().unwrap()],
+        ..ToolSelection::default()
     };
     let page_size = NonZeroUsize::new(2).unwrap();
     let options = ServerOptions { page_size, tools, ..ServerOptions::default() };

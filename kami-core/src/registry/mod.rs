@@ -15,7 +15,8 @@
 //! Each package is pinned to the key that signed it first; see [`Pin`].
 //!
 //! How clients call a tool is worked out when packages come and go, in the same transaction, so
-//! that a tool is found at the same cost among ten and among ten thousand.
+//! that a tool is found at the same cost among ten and among ten thousand. So are the words by which
+//! one is found that nobody can name.
 //!
 //! Beside the packages it knows the [`Token`]s by which clients show who they are, by their hashes.
 //!
@@ -23,6 +24,7 @@
 //! of, and an artifact's bytes are verified by whoever wants to run them.
 
 mod data_dir;
+mod index;
 mod names;
 mod naming;
 mod offers;
@@ -50,10 +52,11 @@ use crate::signing::{PublicKey, Rotation, SignedArtifact};
 
 pub use data_dir::DataDir;
 pub use names::CatalogEntry;
+pub use naming::{CALL_TOOL, SEARCH_TOOLS};
 pub use offers::{PromptEntry, ResourceEntry, TemplateEntry};
 pub use pin::Pin;
 pub use row::RowError;
-pub use selection::{ToolPattern, ToolPatternError, ToolSelection};
+pub use selection::{PackageTag, PackageTagError, ToolPattern, ToolPatternError, ToolSelection};
 pub use tokens::{Scope, ScopeError, Token, TokenName, TokenNameError};
 
 /// A package that is installed.
@@ -216,6 +219,9 @@ pub enum RegistryError {
         /// Whose it is.
         by: String,
     },
+    /// The alias is a name of the host's own.
+    #[error("`{0}` is a tool of the server itself: choose another name")]
+    AliasReserved(ToolName),
     /// Another package has a URI, or others that begin so.
     #[error(
         "the resource `{uri}` cannot be told from `{taken}` of `{by}`: uninstall one of the two \
@@ -346,7 +352,9 @@ impl Registry {
 
     /// Prepares the queries, which proves that their tables are there.
     fn prepare(&self) -> Result<(), RegistryError> {
-        for query in [row::ALL, row::BY_ID, names::BY_NAME, pin::ALL, tokens::BY_HASH] {
+        for query in
+            [row::ALL, row::BY_ID, names::BY_NAME, pin::ALL, tokens::BY_HASH, index::RANKED]
+        {
             self.connection
                 .prepare_cached(query)
                 .map_err(|error| RegistryError::sql(&self.dir, error))?;
@@ -389,6 +397,7 @@ impl Registry {
                 pin::keep(transaction, dir, package.id(), key, package.installed_at)?;
             }
             names::renew(transaction, dir)?;
+            index::renew(transaction, dir)?;
             offers::renew(transaction, dir)?;
             Ok(before)
         })?;
@@ -434,6 +443,7 @@ impl Registry {
             let package = row::delete(transaction, dir, id)?;
             let package = package.ok_or_else(|| RegistryError::NotInstalled(id.clone()))?;
             names::renew(transaction, dir)?;
+            index::renew(transaction, dir)?;
             offers::renew(transaction, dir)?;
             Ok(package)
         })?;
@@ -584,6 +594,9 @@ fn check_alias(
     let Some(alias) = &package.alias else {
         return Ok(());
     };
+    if naming::RESERVED.contains(&alias.as_str()) {
+        return Err(RegistryError::AliasReserved(alias.clone()));
+    }
     let query = "SELECT id FROM packages WHERE alias = ?1 AND id <> ?2";
     let owner: Option<String> = transaction
         .prepare_cached(query)

@@ -13,7 +13,7 @@ use lru::LruCache;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Params, Row};
 
-use super::naming::{Unnamed, wire_names};
+use super::naming::{RESERVED, Unnamed, wire_names};
 use super::row::{self, RowError, required};
 use super::{DataDir, InstalledPackage, Registry, RegistryError};
 use crate::manifest::{Manifest, ToolDefinition};
@@ -254,7 +254,11 @@ impl Registry {
 
     /// What a query gives that gives one text in each row. What cannot be parsed is left out: it
     /// belongs to a damaged entry, and whoever reads that is told.
-    fn texts<T: FromStr>(&self, query: &str, name: &str) -> Result<Vec<T>, RegistryError> {
+    pub(super) fn texts<T: FromStr>(
+        &self,
+        query: &str,
+        name: &str,
+    ) -> Result<Vec<T>, RegistryError> {
         let read = || -> rusqlite::Result<Vec<T>> {
             let mut statement = self.connection.prepare_cached(query)?;
             let mut rows = statement.query([name])?;
@@ -391,7 +395,7 @@ impl Tools {
             .collect();
         let mut names: Vec<String> =
             self.rows.iter().map(|row| placeholder(row.package, &row.tool)).collect();
-        for ((at, ..), name) in readable.iter().zip(wire_names(&unnamed)) {
+        for ((at, ..), name) in readable.iter().zip(wire_names(&unnamed, &RESERVED)) {
             names[*at] = name.into();
         }
         names

@@ -5,6 +5,16 @@ use std::collections::HashMap;
 use crate::digest::Digest;
 use crate::name::{PackageId, ToolName};
 
+/// The tools by which a server that does not list all tools has them found and called. No package's
+/// tool is called so, whether a server has them or not: how a tool is called does not change with
+/// the way in which it is served.
+pub const SEARCH_TOOLS: &str = "search_tools";
+/// See [`SEARCH_TOOLS`].
+pub const CALL_TOOL: &str = "call_tool";
+
+/// The names that no package's tool has.
+pub(super) const RESERVED: [&str; 2] = [SEARCH_TOOLS, CALL_TOOL];
+
 /// All that decides how a tool is called.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unnamed<'a> {
@@ -19,10 +29,12 @@ pub(super) struct Unnamed<'a> {
 }
 
 /// Names tools: each its own name or the operator's alias where that is unique, else with its
-/// package's short name before it, else its whole id, else a digest of both after it.
+/// package's short name before it, else its whole id, else a digest of both after it. Nothing is
+/// called by a `reserved` name.
 ///
 /// The result depends on the set of tools only, not on the order of installs.
-pub(super) fn wire_names(tools: &[Unnamed<'_>]) -> Vec<ToolName> {
+pub(super) fn wire_names(tools: &[Unnamed<'_>], reserved: &[&str]) -> Vec<ToolName> {
+    let is_reserved = |name: &ToolName| reserved.contains(&name.as_str());
     let mut levels = vec![0; tools.len()];
     let mut names: Vec<ToolName> = tools.iter().map(|tool| tool.at(0)).collect();
     loop {
@@ -30,12 +42,15 @@ pub(super) fn wire_names(tools: &[Unnamed<'_>]) -> Vec<ToolName> {
         for name in &names {
             *holders.entry(name).or_default() += 1;
         }
-        let clashes: Vec<usize> = (0..names.len()).filter(|at| holders[&names[*at]] > 1).collect();
+        let clashes = |at: &usize| holders[&names[*at]] > 1 || is_reserved(&names[*at]);
+        let clashes: Vec<usize> = (0..names.len()).filter(clashes).collect();
         if clashes.is_empty() {
             return names;
         }
         // An alias was chosen by the operator, and yields only to another alias.
-        let aliased = |at: &usize| levels[*at] == 0 && tools[*at].alias.is_some();
+        let aliased = |at: &usize| {
+            levels[*at] == 0 && tools[*at].alias.is_some() && !is_reserved(&names[*at])
+        };
         let yielding: Vec<usize> = clashes.iter().copied().filter(|at| !aliased(at)).collect();
         let yielding = if yielding.is_empty() { clashes } else { yielding };
         for at in yielding {
@@ -103,10 +118,12 @@ mod tests {
             unnamed.extend(tools.iter().map(|tool| Unnamed { id, alias, tool, alone }));
         }
         let shown = |(name, of): (ToolName, &Unnamed<'_>)| format!("{name}={}/{}", of.id, of.tool);
-        let mut named: Vec<_> = wire_names(&unnamed).into_iter().zip(&unnamed).map(shown).collect();
+        let mut named: Vec<_> =
+            wire_names(&unnamed, &[]).into_iter().zip(&unnamed).map(shown).collect();
         named.sort();
         unnamed.reverse();
-        let mut again: Vec<_> = wire_names(&unnamed).into_iter().zip(&unnamed).map(shown).collect();
+        let mut again: Vec<_> =
+            wire_names(&unnamed, &[]).into_iter().zip(&unnamed).map(shown).collect();
         again.sort();
         assert_eq!(named, again, "the order of the tools does not matter");
         named
@@ -139,6 +156,26 @@ mod tests {
             names(&[("com.a.web", &["get", "put"], Some("site"))]),
             ["site_get=com.a.web/get", "site_put=com.a.web/put"]
         );
+    }
+
+    #[test]
+    fn nothing_is_called_by_a_reserved_name() {
+        let id = |id: &str| id.parse::<PackageId>().unwrap();
+        let (web, call, find) = (id("com.a.web"), id("com.b.call"), id("com.c.find"));
+        let tool = |name: &str| name.parse::<ToolName>().unwrap();
+        let (own, short, alias) = (tool("call_tool"), tool("tool"), tool("call"));
+        let named = |unnamed: &[Unnamed<'_>]| {
+            let names = wire_names(unnamed, &RESERVED);
+            names.iter().map(ToolName::to_string).collect::<Vec<_>>()
+        };
+        let of = |id, alias, tool| Unnamed { id, alias, tool, alone: false };
+        assert_eq!(named(&[of(&web, None, &own)]), ["web_call_tool"]);
+        // By its package's short name, and by an alias.
+        assert_eq!(
+            named(&[of(&web, None, &short), of(&call, None, &short)]),
+            ["web_tool", "com_b_call_tool"]
+        );
+        assert_eq!(named(&[of(&find, Some(&alias), &short)]), ["find_tool"]);
     }
 
     #[test]

@@ -306,7 +306,7 @@ pub(super) fn renew(connection: &Connection, dir: &DataDir) -> Result<(), Regist
             .iter()
             .map(|(_, _, (id, prompt))| Unnamed { id, alias: None, tool: prompt, alone: false })
             .collect();
-        let names = wire_names(&unnamed);
+        let names = wire_names(&unnamed, &[]);
         let changed = || {
             let named = readable.iter().zip(&names);
             named.filter(|((old, ..), new)| old.as_str() != new.as_str())

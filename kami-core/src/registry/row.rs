@@ -5,7 +5,7 @@ use std::error::Error;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Params, Row, named_params};
 
-use super::{DataDir, InstalledPackage, RegistryError, names, offers};
+use super::{DataDir, InstalledPackage, RegistryError, index, names, offers};
 use crate::digest::Digest;
 use crate::grants::Grant;
 use crate::manifest::Manifest;
@@ -90,6 +90,7 @@ pub(super) fn insert(
             ":installed_at": i64::try_from(package.installed_at).unwrap_or(i64::MAX),
         })
         .map_err(failed)?;
+    index::forget(connection, key).map_err(failed)?;
     names::add(connection, key, &package.manifest).map_err(failed)?;
     offers::add(connection, dir, key, &package.manifest)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::{DataDir, RegistryError, names};
+use super::{DataDir, RegistryError, index, names};
 use crate::atomic_file;
 
 /// `KAMI` in ASCII, in the header of every registry; `file` and others show it.
@@ -102,6 +102,20 @@ const MIGRATIONS: &[&str] = &[
          expires_at INTEGER
      ) STRICT, WITHOUT ROWID;
      CREATE UNIQUE INDEX tokens_by_hash ON tokens (hash);",
+    // By which words each tool is found, and which row of words belongs to which. FTS5 keeps no text
+    // (`content`), and a row of it goes by its key alone. `index::renew`, which follows the last step,
+    // fills them.
+    "CREATE TABLE searched (
+         key INTEGER PRIMARY KEY,
+         name TEXT NOT NULL UNIQUE,
+         package INTEGER NOT NULL,
+         tool TEXT NOT NULL
+     ) STRICT;
+     CREATE INDEX searched_by_package ON searched (package);
+     CREATE VIRTUAL TABLE words USING fts5 (
+         name, title, description, package, parameters,
+         content = '', contentless_delete = 1, tokenize = 'porter unicode61'
+     );",
 ];
 
 /// Opens the database, which is made if it is not there.
@@ -111,7 +125,10 @@ pub(super) fn open(dir: &DataDir) -> Result<Connection, RegistryError> {
         return Err(RegistryError::Io { action: "create", path, source });
     }
     let mut connection = connect(&path).map_err(|error| RegistryError::sql(dir, error))?;
-    migrate(&mut connection, dir, MIGRATIONS, |writing| names::renew(writing, dir))?;
+    migrate(&mut connection, dir, MIGRATIONS, |writing| {
+        names::renew(writing, dir)?;
+        index::renew(writing, dir)
+    })?;
     configure(&connection).map_err(|error| RegistryError::sql(dir, error))?;
     Ok(connection)
 }

@@ -1,4 +1,4 @@
-//! Which of the installed tools somebody gets: the only matcher of their names.
+//! Which of the installed tools somebody gets: the only matcher of their names and tags.
 
 use std::fmt;
 use std::str::FromStr;
@@ -107,6 +107,64 @@ impl fmt::Display for ToolPattern {
     }
 }
 
+/// A word by which the author of a package wants it to be found, whether letters are capital or small.
+///
+/// # Security
+/// It is the author's word. An update that takes on or drops a tag needs consent, as one does that
+/// tells a model something else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PackageTag(String);
+
+/// Text that is not a [`PackageTag`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a tag: expected 1 to {} characters, and no control characters",
+    PackageTag::MAX_LENGTH
+)]
+pub struct PackageTagError;
+
+impl PackageTag {
+    /// The most characters that a tag may have to be asked for.
+    pub const MAX_LENGTH: usize = 64;
+
+    /// Whether a package has it.
+    fn is_of(&self, package: &InstalledPackage) -> bool {
+        let tags = &package.manifest.package.tags;
+        tags.iter().any(|tag| tag.to_lowercase() == self.0)
+    }
+}
+
+impl FromStr for PackageTag {
+    type Err = PackageTagError;
+
+    fn from_str(text: &str) -> Result<Self, PackageTagError> {
+        let length = (1..=Self::MAX_LENGTH).contains(&text.chars().count());
+        let fits = length && !text.chars().any(char::is_control);
+        if fits { Ok(Self(text.to_lowercase())) } else { Err(PackageTagError) }
+    }
+}
+
+impl TryFrom<String> for PackageTag {
+    type Error = PackageTagError;
+
+    fn try_from(text: String) -> Result<Self, PackageTagError> {
+        text.parse()
+    }
+}
+
+impl From<PackageTag> for String {
+    fn from(tag: PackageTag) -> Self {
+        tag.0
+    }
+}
+
+impl fmt::Display for PackageTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 /// Some of the installed tools, also of those that are installed later. The default is all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +173,12 @@ pub struct ToolSelection {
     pub include: Vec<ToolPattern>,
     /// Those of them that are not in it after all.
     pub exclude: Vec<ToolPattern>,
+    /// Of those, only the tools of packages that have any of these tags; all where there is no tag.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<PackageTag>,
+    /// And none of packages that have any of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_tags: Vec<PackageTag>,
 }
 
 impl ToolSelection {
@@ -122,6 +186,7 @@ impl ToolSelection {
     pub fn allows(&self, tool: &CatalogEntry) -> bool {
         (self.include.is_empty() || self.include.iter().any(|pattern| pattern.names(tool)))
             && !self.exclude.iter().any(|pattern| pattern.names_by_any_name(tool))
+            && self.allows_tags_of(&tool.package)
     }
 
     /// Whether a package is in it as a whole, with what it offers besides tools.
@@ -129,11 +194,17 @@ impl ToolSelection {
         let included = |pattern: &ToolPattern| pattern.names_all_of(package);
         (self.include.is_empty() || self.include.iter().any(included))
             && !self.exclude.iter().any(|pattern| pattern.touches(package))
+            && self.allows_tags_of(package)
     }
 
     /// Whether every tool is in it.
     pub fn is_everything(&self) -> bool {
-        self.include.is_empty() && self.exclude.is_empty()
+        *self == Self::default()
+    }
+
+    fn allows_tags_of(&self, package: &InstalledPackage) -> bool {
+        (self.tags.is_empty() || self.tags.iter().any(|tag| tag.is_of(package)))
+            && !self.exclude_tags.iter().any(|tag| tag.is_of(package))
     }
 }
 
@@ -186,6 +257,22 @@ mod tests {
         }
         let (pattern, text) = ("*a".repeat(90), "a".repeat(190) + "b");
         assert!(!fits(&pattern, &text), "and that took no time to speak of");
+    }
+
+    #[test]
+    fn a_tag_is_the_same_in_capitals_and_is_kept_as_before_where_there_is_none() {
+        let tag: PackageTag = "Web Tools".parse().unwrap();
+        assert_eq!(tag, "web tools".parse().unwrap());
+        for bad in ["", "a\nb", "a\0", &"x".repeat(PackageTag::MAX_LENGTH + 1)] {
+            assert_eq!(bad.parse::<PackageTag>(), Err(PackageTagError), "{bad:?}");
+        }
+        let plain = r#"{"include":["a"],"exclude":[]}"#;
+        let read: ToolSelection = serde_json::from_str(plain).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), plain);
+        let tagged = ToolSelection { tags: vec![tag], ..ToolSelection::default() };
+        assert!(!tagged.is_everything());
+        let written = serde_json::to_string(&tagged).unwrap();
+        assert_eq!(serde_json::from_str::<ToolSelection>(&written).unwrap(), tagged);
     }
 
     #[test]

@@ -70,6 +70,10 @@ fn assert_consistent(dir: &DataDir) -> Vec<InstalledPackage> {
     assert_eq!(check, "ok");
     assert_eq!(names(dir), names_of(&packages));
     assert_eq!(registry.tool_count().unwrap(), names(dir).len());
+    assert_eq!(
+        indexed(&registry),
+        names(dir).into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    );
     packages
 }
 
@@ -83,6 +87,19 @@ fn names(dir: &DataDir) -> Vec<(String, String)> {
     rows.collect::<Result<_, _>>().unwrap()
 }
 
+/// The names of all tools that are indexed, each with its words.
+fn indexed(registry: &Registry) -> Vec<String> {
+    let query = "SELECT searched.name FROM searched JOIN words ON words.rowid = searched.key
+                 ORDER BY searched.name";
+    let mut statement = registry.connection.prepare(query).unwrap();
+    let names = statement.query_map([], |row| row.get(0)).unwrap();
+    let names = names.collect::<Result<_, _>>().unwrap();
+    let rows: [i64; 2] = ["SELECT count(*) FROM words", "SELECT count(*) FROM searched"]
+        .map(|query| registry.connection.query_row(query, [], |row| row.get(0)).unwrap());
+    assert_eq!(rows[0], rows[1], "no words are left behind");
+    names
+}
+
 /// The table of names as it should be, by what the manifests say.
 fn names_of(packages: &[InstalledPackage]) -> Vec<(String, String)> {
     let mut unnamed = Vec::new();
@@ -91,7 +108,7 @@ fn names_of(packages: &[InstalledPackage]) -> Vec<(String, String)> {
         let alone = tools.len() == 1;
         unnamed.extend(tools.iter().map(|tool| Unnamed { id, alias, tool: &tool.name, alone }));
     }
-    let names = naming::wire_names(&unnamed).into_iter().zip(&unnamed);
+    let names = naming::wire_names(&unnamed, &naming::RESERVED).into_iter().zip(&unnamed);
     let mut names: Vec<_> =
         names.map(|(name, of)| (name.to_string(), format!("{}/{}", of.id, of.tool))).collect();
     names.sort();
@@ -249,6 +266,8 @@ const DOWNGRADE: &str = "
     INSERT INTO tools (name, package) SELECT tool, package FROM names;
     DROP TABLE names;
     DROP TABLE tokens;
+    DROP TABLE words;
+    DROP TABLE searched;
     DROP TABLE prompts;
     DROP TABLE uris;
     ALTER TABLE meta DROP COLUMN tools;
@@ -299,6 +318,8 @@ fn names_are_those_of_the_whole_set_after_any_changes_by_anyone() {
             scene.tamper(DOWNGRADE);
             registries = [scene.open(), scene.open()];
             assert_eq!(names(&scene.dir), before, "the old registry was brought to the new form");
+            let names: Vec<_> = before.iter().map(|(name, _)| name.clone()).collect();
+            assert_eq!(indexed(&registries[0]), names, "it has an index now");
         }
         shapes.extend(names(&scene.dir).into_iter().map(|(name, _)| name));
     }
@@ -775,7 +796,8 @@ fn an_uninstaller_that_dies_between_row_and_file_leaves_a_harmless_file() {
     let package = install(&mut registry, &artifact).unwrap().package;
     write(&mut registry.connection, &scene.dir, |transaction| {
         row::delete(transaction, &scene.dir, package.id())?;
-        names::renew(transaction, &scene.dir)
+        names::renew(transaction, &scene.dir)?;
+        index::renew(transaction, &scene.dir)
     })
     .unwrap();
     assert_eq!(assert_consistent(&scene.dir), []);
@@ -889,6 +911,7 @@ fn token(name: &str) -> Token {
         tools: ToolSelection {
             include: vec!["dev.example.web/*".parse().unwrap()],
             exclude: vec!["post".parse().unwrap()],
+            ..ToolSelection::default()
         },
         calls_per_minute: Some(60),
         created_at: 1_800_000_000,
@@ -931,4 +954,107 @@ fn a_damaged_token_permits_nothing_and_can_be_revoked() {
         assert!(matches!(error, RegistryError::TokenDamaged { .. }), "{column}: {error}");
         registry.remove_token(&"ci".parse().unwrap()).unwrap();
     }
+}
+
+/// A package with one tool, which says this about itself.
+fn describing(id: &str, tool: &str, description: &str, tags: &[&str]) -> SignedArtifact {
+    let mut manifest = fixtures::manifest(id, "1.0.0", tool);
+    manifest.tools[0].description = description.to_owned();
+    manifest.package.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    let artifact = Artifact::parse(fixtures::component().seal(&manifest, None)).unwrap();
+    let (trust, now) = (TrustStore::default(), SystemTime::now());
+    SignedArtifact::verify(artifact, &trust, Unsigned::Allow, now).unwrap()
+}
+
+fn ranked(registry: &Registry, question: &str) -> Vec<String> {
+    registry.ranked(question).unwrap().iter().map(ToolName::to_string).collect()
+}
+
+#[test]
+fn tools_are_found_by_what_they_are_now() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    let reader = scene.open();
+    for (id, tool, description, tags) in [
+        ("com.a.web", "fetch_url", "Downloads a page.", &["web"][..]),
+        ("com.b.sheet", "sumColumn", "Adds up numbers of a table.", &["csv", "office"]),
+        ("com.c.clock", "now", "Tells the time.", &[]),
+    ] {
+        install(&mut registry, &describing(id, tool, description, tags)).unwrap();
+    }
+    for (question, first) in [
+        ("fetch url", "fetch_url"),
+        ("FETCHING URLS", "fetch_url"),
+        ("downloading pages", "fetch_url"),
+        ("web", "fetch_url"),
+        ("com.a.web", "fetch_url"),
+        ("column", "sumColumn"),
+        ("sumcolumn", "sumColumn"),
+        ("office", "sumColumn"),
+        ("add num", "sumColumn"),
+        ("what is the time, please?", "now"),
+    ] {
+        assert_eq!(
+            ranked(&reader, question).first().map(String::as_str),
+            Some(first),
+            "{question}"
+        );
+    }
+    assert_eq!(ranked(&reader, "weather"), [""; 0]);
+    assert_eq!(ranked(&reader, ""), [""; 0]);
+
+    // Another version is found by other words, and what is gone by none. The keys of rows come again.
+    install(&mut registry, &describing("com.c.clock", "now", "Forecasts weather.", &[])).unwrap();
+    assert_eq!(ranked(&reader, "weather"), ["now"]);
+    assert_eq!(ranked(&reader, "time"), [""; 0]);
+    registry.uninstall(&id("com.c.clock")).unwrap();
+    assert_eq!(ranked(&reader, "weather"), [""; 0]);
+    install(&mut registry, &describing("com.d.mail", "send", "Sends mail.", &[])).unwrap();
+    assert_eq!(ranked(&reader, "weather"), [""; 0]);
+    assert_eq!(ranked(&reader, "mail"), ["send"]);
+
+    // A name that changes with another package's is found as it is then.
+    install(&mut registry, &describing("com.e.post", "send", "Sends letters.", &[])).unwrap();
+    assert_eq!(ranked(&reader, "mail"), ["mail_send"]);
+    assert_eq!(ranked(&reader, "letters"), ["post_send"]);
+    registry.uninstall(&id("com.e.post")).unwrap();
+    assert_eq!(ranked(&reader, "mail"), ["send"]);
+    assert_consistent(&scene.dir);
+}
+
+#[test]
+fn a_package_that_cannot_be_read_keeps_no_other_from_being_found() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    for (id, tool) in [("com.a.web", "fetch"), ("com.b.sheet", "add")] {
+        install(&mut registry, &describing(id, tool, "A tool.", &[])).unwrap();
+    }
+    scene.tamper(
+        "UPDATE packages SET manifest = '{' WHERE id = 'com.a.web';
+         DELETE FROM searched; INSERT INTO words(words) VALUES ('delete-all')",
+    );
+    install(&mut registry, &describing("com.c.clock", "now", "A clock.", &[])).unwrap();
+    assert_eq!(ranked(&registry, "add"), ["add"]);
+    assert_eq!(ranked(&registry, "now"), ["now"]);
+    assert_eq!(ranked(&registry, "fetch"), [""; 0]);
+}
+
+#[test]
+fn what_is_kept_from_packages_is_kept_from_aliases() {
+    let scene = Scene::new();
+    let mut registry = scene.open();
+    for name in [SEARCH_TOOLS, CALL_TOOL] {
+        let options = InstallOptions { alias: alias(name), source: String::new() };
+        let artifact = unsigned("dev.example.t", "1.0.0");
+        let refused = registry.install(&artifact, &Grant::default(), &options).unwrap_err();
+        assert!(matches!(refused, RegistryError::AliasReserved(_)), "{refused}");
+    }
+    install(&mut registry, &describing("com.a.web", SEARCH_TOOLS, "Mine.", &[])).unwrap();
+    install(&mut registry, &describing("com.search.search", "tools", "Mine.", &[])).unwrap();
+    let options = InstallOptions { alias: alias("call"), source: String::new() };
+    let artifact = with_tools("com.b.web", &["tool", "other"]);
+    registry.install(&artifact, &Grant::default(), &options).unwrap();
+    let names: Vec<_> = names(&scene.dir).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["call_other", "tools", "web_search_tools", "web_tool"]);
+    assert_consistent(&scene.dir);
 }

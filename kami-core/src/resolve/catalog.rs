@@ -110,6 +110,32 @@ impl Catalog {
         found.filter(allows).ok_or_else(missing)
     }
 
+    /// At most `count` of some of the tools, which have any of the words of a question: the best first.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    ///
+    /// # Security
+    /// The question may be any text. What is not among the tools takes none of the places.
+    pub fn search(
+        &self,
+        question: &str,
+        count: usize,
+        allows: impl Fn(&CatalogEntry) -> bool,
+    ) -> Result<Vec<CatalogEntry>, RegistryError> {
+        let ranked = lock(&self.registry).ranked(question)?;
+        let mut found = Vec::new();
+        for name in ranked {
+            if found.len() == count {
+                break;
+            }
+            // The registry is held for one at a time. What is gone meanwhile is not found any more.
+            let entry = lock(&self.registry).tool(&name)?;
+            found.extend(entry.filter(&allows));
+        }
+        Ok(found)
+    }
+
     /// The prompt with a name on the wire, if there is one.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ mod legacy;
 mod serve;
 mod doors;
 mod protocol;
+mod discover;
 mod ends;
 mod auth;
 mod artifacts;

@@ -382,6 +382,7 @@ impl Door {
                 request.headers = spoken.parameters.take();
                 let questions = session.as_ref().map(|session| Arc::clone(session.questions()));
                 let (handler, identity) = self.speaker(session.as_deref(), identity);
+                handler.see_through(&mut request);
                 if handler.forbids(&identity, &request.asked, spoken.era).await {
                     return self.insufficient(&head.headers);
                 }
