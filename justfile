@@ -21,7 +21,7 @@ docs:
 deny:
     cargo deny check
 
-# Have clients that nobody here wrote drive the server.
+# Have clients that nobody here wrote, and the conformance suite, drive the server.
 clients:
     tests/clients/run
 

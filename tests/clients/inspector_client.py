@@ -1,4 +1,5 @@
-"""Drives the server with the command line of the MCP Inspector, one process for each request.
+"""Drives the server with the command line of the MCP Inspector, one process for each request,
+on stdio and over HTTP.
 
 `--strict` makes it judge every schema by what clients and models are known to understand.
 """
@@ -11,6 +12,7 @@ from typing import Any
 
 from checks import Checks
 from python_client import TOOLS
+from servers import TRANSPORTS, reached
 from web import web
 
 # Its own names: `modern` is 2026-07-28, `legacy` the latest version before.
@@ -21,12 +23,14 @@ TOOL_FAILED = 5
 
 
 class Inspector:
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, server: dict[str, Any]) -> None:
         package = place / "node/node_modules/@modelcontextprotocol/inspector"
         launcher = json.loads((package / "package.json").read_text())["bin"]["mcp-inspector"]
         node = place / "node/node_modules/node/bin/node"
         self.command = [str(node), str(package / launcher), "--cli"]
-        self.command += ["--config", str(place / "mcp.json"), "--server", "kami"]
+        config = place / "inspector.json"
+        config.write_text(json.dumps({"mcpServers": {"kami": server}}))
+        self.command += ["--config", str(config), "--server", "kami"]
 
     def run(self, era: str, *arguments: str) -> tuple[int, Any, str]:
         """Gives the exit code, the result, and what it said on stderr."""
@@ -105,18 +109,24 @@ def texts(result: Any) -> list[str]:
     return [part["text"] for part in result.get("content", []) if part["type"] == "text"]
 
 
+def converse(inspector: Inspector, checks: Checks, transport: str, address: str) -> None:
+    for era in ERAS:
+        checks.section = f"inspector, {transport}, {era}"
+        lists(inspector, checks, era)
+    for era in ["legacy", "modern"]:
+        checks.section = f"inspector, {transport}, {era}"
+        calls(inspector, checks, era, address)
+    checks.section = f"inspector, {transport}"
+    load(inspector, checks)
+
+
 def main() -> None:
     checks = Checks()
-    inspector = Inspector(Path(sys.argv[1]))
+    place = Path(sys.argv[1])
     with web() as address:
-        for era in ERAS:
-            checks.section = f"inspector, {era}"
-            lists(inspector, checks, era)
-        for era in ["legacy", "modern"]:
-            checks.section = f"inspector, {era}"
-            calls(inspector, checks, era, address)
-        checks.section = "inspector"
-        load(inspector, checks)
+        for transport in TRANSPORTS:
+            with reached(place, "kami", transport) as server:
+                converse(Inspector(place, server), checks, transport, address)
     checks.conclude()
 
 

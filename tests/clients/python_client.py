@@ -1,7 +1,8 @@
-"""Drives the server with the Python SDK, in each way that it can connect.
+"""Drives the server with the Python SDK, in each way that it can connect, on stdio and over HTTP.
 
 `auto` asks the server what it speaks, `legacy` opens a session with `initialize`, and a version
-by name takes that version for granted. The results must be the same in all three.
+by name takes that version for granted. The results must be the same in all three, and over
+both transports.
 """
 
 import base64
@@ -14,18 +15,20 @@ import time
 import warnings
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import anyio
 import mcp_types as types
 from jsonschema import Draft202012Validator
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client import Transport
 from mcp.client.stdio import stdio_client
 from mcp.client.subscriptions import ToolsListChanged
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.shared.exceptions import MCPDeprecationWarning
 
 from checks import Checks
+from servers import TRANSPORTS, reached, started_by_clients
 from web import web
 
 MODES = {"auto": "2026-07-28", "legacy": "2025-11-25", "2026-07-28": "2026-07-28"}
@@ -54,14 +57,10 @@ PATIENCE = 20
 class Connection:
     """A client, and what the server told it without being asked."""
 
-    def __init__(self, place: Path, mode: str) -> None:
-        server = json.loads((place / "mcp.json").read_text())["mcpServers"]["kami"]
-        self.command, self.environment = server["command"], server["env"]
-        self.parameters = StdioServerParameters(
-            command=self.command, args=server["args"], env=self.environment
-        )
+    def __init__(self, place: Path, mode: str, server: dict[str, Any]) -> None:
         self.place = place
         self.mode = mode
+        self.server = server
         self.logs: list[types.LoggingMessageNotificationParams] = []
         self.faults: list[Exception] = []
         self.list_changes = 0
@@ -71,7 +70,7 @@ class Connection:
     async def open(self, **options: Any):
         with (self.place / "server.log").open("a") as log:
             self.client = Client(
-                stdio_client(self.parameters, errlog=log),
+                self.server.get("url") or self.starting_it(log),
                 mode=self.mode,
                 message_handler=self.on_message,
                 logging_callback=self.on_log,
@@ -80,6 +79,10 @@ class Connection:
             )
             async with self.client:
                 yield self.client
+
+    def starting_it(self, log: TextIO) -> Transport:
+        parts = {part: self.server[part] for part in ("command", "args", "env")}
+        return stdio_client(StdioServerParameters(**parts), errlog=log)
 
     async def on_message(self, message: types.ServerNotification | Exception) -> None:
         if isinstance(message, Exception):
@@ -93,9 +96,10 @@ class Connection:
 
     def kami(self, *arguments: str) -> None:
         """Another process changes the registry while the server runs."""
+        ours = started_by_clients(self.place, "kami")
         subprocess.run(
-            [self.command, "--quiet", *arguments],
-            env=self.environment,
+            [ours["command"], "--quiet", *arguments],
+            env=ours["env"],
             check=True,
             capture_output=True,
         )
@@ -414,19 +418,24 @@ async def main() -> None:
     place = Path(sys.argv[1])
     (place / "server.log").unlink(missing_ok=True)
     with web() as address:
-        for mode in MODES:
-            checks.section = mode
-            connection = Connection(place, mode)
-            try:
-                async with connection.open():
-                    await Conversation(connection, checks, address).hold()
-                    leaving = time.monotonic()
-                # The client kills what has not ended two seconds after its input did.
-                took = time.monotonic() - leaving
-                checks.check("the server ends with its input", took < 1.5, f"{took:.2f} s")
-            except Exception as error:
-                checks.check("the conversation went through", False, describe(error))
+        for transport in TRANSPORTS:
+            with reached(place, "kami", transport) as server:
+                for mode in MODES:
+                    checks.section = f"{transport}, {mode}"
+                    await converse(Connection(place, mode, server), checks, address)
     checks.conclude()
+
+
+async def converse(connection: Connection, checks: Checks, address: str) -> None:
+    try:
+        async with connection.open():
+            await Conversation(connection, checks, address).hold()
+            leaving = time.monotonic()
+        # The client kills what has not ended two seconds after its input did.
+        took = time.monotonic() - leaving
+        checks.check("the connection ends at once", took < 1.5, f"{took:.2f} s")
+    except Exception as error:
+        checks.check("the conversation went through", False, describe(error))
 
 
 def describe(error: BaseException) -> str:

@@ -36,14 +36,6 @@ impl Identity {
         Self { principal: Principal::named(&owner), owner, scopes, tools, rate: None }
     }
 
-    /// Whoever began what goes on now, such as a task of a server that has ended: they had the right
-    /// to, then. `owner` is what [`Self::owner`] gave.
-    pub fn resumed(owner: &str) -> Option<Self> {
-        let scopes = BTreeSet::from([Scope::Call]);
-        let known = || Self::known(owner.to_owned(), scopes, ToolSelection::default());
-        (!owner.is_empty()).then(known)
-    }
-
     pub(super) fn with_rate(self, rate: Option<Arc<TokenBucket>>) -> Self {
         Self { rate, ..self }
     }

@@ -132,7 +132,7 @@ impl Issuer {
     ) -> Result<Arc<KeySet>, Refused> {
         let (attempts, keys, age) = self.0.known();
         let Some(age) = age.filter(|age| *age < STALE) else {
-            self.0.read_after(attempts).await;
+            self.read_after(attempts).await;
             let (_, keys, age) = self.0.known();
             return match age {
                 Some(age) if age < STALE => Ok(keys),
@@ -140,15 +140,23 @@ impl Issuer {
             };
         };
         if keys.find(id, algorithm).is_none() {
-            self.0.read_after(attempts).await;
+            self.read_after(attempts).await;
             return Ok(self.0.known().1);
         }
         if age >= REFRESH {
             // Whoever has a key that is known does not wait for it.
-            let shared = Arc::clone(&self.0);
-            tokio::spawn(async move { shared.read_after(attempts).await });
+            drop(self.read_after(attempts));
         }
         Ok(keys)
+    }
+
+    /// Reads the keys, in a task of its own: who closes the connection does not spend a read that
+    /// others wait for.
+    fn read_after(&self, attempts: u64) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.0);
+        let reading = tokio::spawn(async move { shared.read_after(attempts).await });
+        // One that panicked has read nothing.
+        async move { drop(reading.await) }
     }
 }
 

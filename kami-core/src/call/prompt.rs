@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::entry::admitted;
 use super::resource::nothing_exported;
@@ -50,13 +51,14 @@ pub async fn prompt_as(
 ) -> Report<Prompt> {
     let sandbox = package.sandbox();
     let limits = sandbox.effective().limits();
+    let arguments = serde_json::json!(arguments).to_string();
+    if arguments.len() + continuation.size() > limits.argument_bytes() {
+        let error = CallError::answers_too_large(limits.argument_bytes());
+        return Report::without_entry(error, Instant::now());
+    }
     admitted(principal, package, events, async |store| {
         let Entry::V0_2(exports) = sandbox.entry() else { return Ok(nothing_exported()) };
         let Some(prompts) = &exports.prompts else { return Ok(nothing_exported()) };
-        let arguments = serde_json::json!(arguments).to_string();
-        if arguments.len() + continuation.size() > limits.argument_bytes() {
-            return Ok(Outcome::Failed(CallError::answers_too_large(limits.argument_bytes())));
-        }
         let instance = exports.instantiate(store).await?;
         let guest = prompts.load(&mut *store, &instance)?;
         let request = contract::prompts::GetRequest {

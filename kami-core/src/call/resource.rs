@@ -1,6 +1,7 @@
 //! Reading resources.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::entry::admitted;
 use super::tool::asked_for;
@@ -26,12 +27,13 @@ pub async fn read_as(
 ) -> Report<Vec<ResourceContents>> {
     let sandbox = package.sandbox();
     let limits = sandbox.effective().limits();
+    if continuation.size() > limits.argument_bytes() {
+        let error = CallError::answers_too_large(limits.argument_bytes());
+        return Report::without_entry(error, Instant::now());
+    }
     admitted(principal, package, events, async |store| {
         let Entry::V0_2(exports) = sandbox.entry() else { return Ok(nothing_exported()) };
         let Some(resources) = &exports.resources else { return Ok(nothing_exported()) };
-        if continuation.size() > limits.argument_bytes() {
-            return Ok(Outcome::Failed(CallError::answers_too_large(limits.argument_bytes())));
-        }
         let instance = exports.instantiate(store).await?;
         let guest = resources.load(&mut *store, &instance)?;
         let request = contract::resources::ReadRequest {

@@ -1,6 +1,7 @@
 //! Suggestions while a person types.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::entry::admitted;
 use super::resource::nothing_exported;
@@ -60,16 +61,17 @@ pub async fn suggest_as(
 ) -> Report<Suggestions> {
     let sandbox = package.sandbox();
     let limits = sandbox.effective().limits();
+    let Completing { of, argument, value, context } = completing.clone();
+    let settled = context.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    if argument.len() + value.len() + settled > limits.argument_bytes() {
+        let error = CallError::answers_too_large(limits.argument_bytes());
+        return Report::without_entry(error, Instant::now());
+    }
     admitted(principal, package, events, async |store| {
         let Entry::V0_2(exports) = sandbox.entry() else { return Ok(nothing_exported()) };
         let Some(completion) = &exports.completion else {
             return Ok(Outcome::Complete(Suggestions::default()));
         };
-        let Completing { of, argument, value, context } = completing.clone();
-        let settled = context.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        if argument.len() + value.len() + settled > limits.argument_bytes() {
-            return Ok(Outcome::Failed(CallError::answers_too_large(limits.argument_bytes())));
-        }
         let instance = exports.instantiate(store).await?;
         let guest = completion.load(&mut *store, &instance)?;
         let reference = match of {

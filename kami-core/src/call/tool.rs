@@ -140,7 +140,7 @@ fn outcome_of(
 pub(super) fn asked_for<T>(asked: crate::sandbox::types::InputRequired) -> Outcome<T> {
     match InputRequired::read(asked) {
         Ok(input) => Outcome::InputRequired(input),
-        Err(problem) => Outcome::Failed(CallError::BadReply(problem)),
+        Err(problem) => Outcome::Failed(CallError::BadReply(cut(problem))),
     }
 }
 

@@ -90,8 +90,8 @@ impl Target {
 pub(super) enum Back {
     /// Through a client.
     Sealed(Option<String>),
-    /// Through nobody's hands.
-    Kept(Option<Vec<u8>>),
+    /// Through nobody's hands, for the artifact that gave it.
+    Kept(Option<Vec<u8>>, Digest),
 }
 
 impl Answer {
@@ -156,7 +156,9 @@ impl Handler {
         request: GuestRequest,
         terms: Terms,
     ) -> Result<Answer, ErrorData> {
-        let GuestRequest { mut asked, answers, state, headers, .. } = request;
+        let GuestRequest { id: _, meta, mut asked, answers, state, headers } = request;
+        // It has been read, and takes many times its length.
+        drop(meta);
         match &asked {
             Asked::Task(task) => return self.task(&caller, task, answers, &terms).await,
             Asked::Discovery(asked) => return self.discover(&caller, asked, &terms).await,
@@ -180,7 +182,10 @@ impl Handler {
             let lacking = terms.abilities.lacking(&input);
             let questions = match (terms.era, &caller.questions) {
                 (Era::Session, Some(questions)) => questions,
-                _ => {
+                (Era::Session, None) => {
+                    return unanswered(&asked, "there is no session to ask in".to_owned());
+                }
+                (Era::Stateless, _) => {
                     if let Some(lacking) = lacking {
                         return Err(missing(&lacking));
                     }
@@ -201,7 +206,7 @@ impl Handler {
                     Err(error) => return unanswered(&asked, brief(&error.message)),
                 }
             }
-            back = (answers, Back::Kept(input.state));
+            back = (answers, Back::Kept(input.state, artifact));
         }
         unanswered(&asked, format!("it asked {MOST_ROUNDS} times in a row"))
     }
@@ -246,9 +251,13 @@ impl Handler {
                 return asked.failure(outcome::unrecorded(&error));
             }
         };
-        if let Err(retry) = identity.take_turn() {
+        let turn = if caller.counted { Ok(()) } else { identity.take_turn() };
+        if let Err(retry) = turn {
             let error = CallError::TooOften { retry };
-            witness.refused_as(asked.name(), error.code(), error.to_string());
+            // Who calls too often must not fill the log with that.
+            if self.records_refusal() {
+                witness.refused_as(asked.name(), error.code(), error.to_string());
+            }
             return asked.failure(error.for_model());
         }
         let target = match self.find(identity, asked, terms.era) {
@@ -273,7 +282,12 @@ impl Handler {
             }
         }
         let state = match back {
-            Back::Kept(state) => state,
+            Back::Kept(_, artifact) if artifact != package.digest => {
+                let error = CallError::Unanswered("the package was replaced meanwhile".to_owned());
+                witness.refused_as(asked.name(), error.code(), error.to_string());
+                return asked.failure(error.for_model());
+            }
+            Back::Kept(state, _) => state,
             Back::Sealed(None) => None,
             Back::Sealed(Some(sealed)) => {
                 match self.unseal(identity.owner(), &sealed, asked, package.digest) {

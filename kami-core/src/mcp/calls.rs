@@ -64,6 +64,8 @@ pub(super) struct Caller {
     pub(super) wire: Arc<dyn Wire>,
     /// Where a session takes its answers.
     pub(super) questions: Option<Arc<Questions>>,
+    /// Whether this request was counted already.
+    pub(super) counted: bool,
 }
 
 /// A reply, as text.
@@ -151,6 +153,7 @@ impl Calls {
                 identity: Arc::clone(handler.identity()),
                 wire: Arc::new(outbox.clone()),
                 questions: Some(Arc::clone(questions)),
+                counted: false,
             };
             let reply = reply_to(handler, caller, request).await;
             // Whoever cancelled the call meanwhile gets no reply.

@@ -86,6 +86,8 @@ pub(super) struct Shared {
     pub(super) rate: Option<Arc<TokenBucket>>,
     /// Counts calls, where somebody may ask for the numbers.
     pub(super) metrics: Option<Metrics>,
+    /// How many refusals that anybody can cause at will are recorded.
+    pub(super) refusals: TokenBucket,
     /// What there is to be found, where tools are.
     pub(super) overview: KnownOverview,
 }
@@ -166,6 +168,11 @@ impl Handler {
 
     pub(super) fn audit(&self) -> Option<&Arc<AuditLog>> {
         self.shared.options.audit.as_ref()
+    }
+
+    /// Whether one more refusal of somebody who asks too often belongs into the log.
+    pub(super) fn records_refusal(&self) -> bool {
+        self.shared.refusals.take().is_ok()
     }
 
     /// How tools are found, where not all are listed.
@@ -284,7 +291,11 @@ impl Handler {
         }
         let found = self.find(identity, asked, era);
         let forbidden = found.is_ok_and(|target| !target.is_permitted_to(identity));
-        if forbidden && let Ok(witness) = Witness::new(self.audit(), None).await {
+        if forbidden
+            && identity.take_turn().is_ok()
+            && self.records_refusal()
+            && let Ok(witness) = Witness::new(self.audit(), None).await
+        {
             let witness = witness.of(identity.name()).counted_by(self.metrics());
             witness.refused_as(asked.name(), FORBIDDEN, NOT_PERMITTED.to_owned());
         }

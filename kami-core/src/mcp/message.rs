@@ -35,6 +35,10 @@ const LONGEST_ID: usize = 256;
 /// it is kept for as long as its connection likes.
 const LONGEST_OTHER: usize = 64 << 10;
 
+/// The longest answer to a question of a guest, in bytes: it is kept until all are answered that were
+/// asked together.
+const LONGEST_ANSWER: usize = 1 << 20;
+
 /// What only sessions have: requests of 2026-07-28 find no such methods.
 const OF_SESSIONS: [&str; 5] =
     ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
@@ -103,13 +107,40 @@ pub(super) fn present<'de, D: Deserializer<'de>>(
     <&RawValue>::deserialize(value).map(Some)
 }
 
+/// Whether an id may stand in an answer: only text and numbers do, also where they are no valid id of
+/// MCP.
+pub(super) fn may_be_echoed(id: &&RawValue) -> bool {
+    let id = id.get();
+    id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) && id.len() <= LONGEST_ID
+}
+
+/// A line without what may stand around a message. Whoever reads a part of one has to begin with it.
+pub(super) fn trimmed(line: &[u8]) -> &[u8] {
+    const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii()
+}
+
+/// The `_meta` of a request, which takes many times its length once it is parsed.
+///
+/// # Errors
+/// Where it is too long, or no object.
+pub(super) fn meta(raw: Option<&RawValue>) -> Result<RequestMetaObject, ErrorData> {
+    let text = raw.map_or("{}", RawValue::get);
+    if text.len() > LONGEST_OTHER {
+        let message = format!("`_meta` has at most {LONGEST_OTHER} bytes");
+        return Err(ErrorData::invalid_params(message, None));
+    }
+    let meta: Option<JsonObject> = serde_json::from_str(text)
+        .map_err(|_| ErrorData::invalid_params("`_meta` must be an object", None))?;
+    Ok(RequestMetaObject(MetaObject(meta.unwrap_or_default())))
+}
+
 /// Decides the fate of one line.
 ///
 /// # Security
 /// The line is whatever the client sent. Nothing here recurses deeper than serde_json allows.
 pub(super) fn read(line: &[u8]) -> Fate<'_> {
-    const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-    let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
+    let line = trimmed(line);
     match line.first() {
         None => Fate::Ignore,
         Some(b'{') => match serde_json::from_slice::<Envelope<'_>>(line) {
@@ -135,12 +166,7 @@ fn unparsable(error: &serde_json::Error) -> Refusal<'static> {
 
 impl<'a> Envelope<'a> {
     fn fate(self, line: &'a [u8]) -> Fate<'a> {
-        // Only text and numbers may stand as an id, also where they are no valid id of MCP.
-        let echo = self.id.filter(|id| {
-            let id = id.get();
-            id.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
-                && id.len() <= LONGEST_ID
-        });
+        let echo = self.id.filter(may_be_echoed);
         let method = text(self.method);
         // A reply passes on to whoever asked, who bounds it, or to nobody.
         let may_be_long = method.as_deref().map_or(self.method.is_none(), is_for_a_guest);
@@ -190,12 +216,18 @@ impl<'a> Envelope<'a> {
     }
 }
 
+fn too_long() -> ErrorData {
+    let message = format!("an answer has at most {LONGEST_ANSWER} bytes");
+    ErrorData::invalid_params(message, None)
+}
+
 impl Envelope<'_> {
     /// A reply to a request of ours.
     fn reply(self) -> Fate<'static> {
         let id = self.id.filter(|id| id.get().len() <= LONGEST_ID);
         let id = id.and_then(|id| serde_json::from_str(id.get()).ok());
         let answered = match (self.result, self.error) {
+            (Some(result), None) if result.get().len() > LONGEST_ANSWER => Some(Err(too_long())),
             (Some(result), None) => serde_json::from_str(result.get()).ok().map(Ok),
             (None, Some(error)) => serde_json::from_str(error.get()).ok().map(Err),
             _ => None,

@@ -71,7 +71,7 @@ use handler::{Handler, Shared};
 use http::Door;
 use news::NewsDesk;
 use outbox::Outbox;
-use session::{Session, subscriptions};
+use session::Session;
 use stdio::StdioTransport;
 use tasks::{SeenTo, Tasks};
 
@@ -82,6 +82,10 @@ pub use stdio::stdio_pipes;
 /// How long the last replies may take to be written. A client that wants the process gone sends a
 /// second, harsher signal after a few seconds.
 const LAST_REPLIES: Duration = Duration::from_secs(1);
+
+/// How many refusals in a minute are recorded of those that anybody can cause at will: the log is
+/// bounded, and what it has of others is not to be pushed out.
+const RECORDED_REFUSALS: u64 = 60;
 
 /// Below this, watching the registry would be work.
 const MIN_WATCH_INTERVAL: Duration = Duration::from_millis(10);
@@ -237,7 +241,7 @@ impl Server {
         let transport =
             StdioTransport::new(input, outbox, Arc::clone(&handler), ended.clone(), read_failed);
         let session =
-            Session::new(Arc::clone(&handler), Arc::clone(handler.identity()), subscriptions());
+            Session::new(Arc::clone(&handler), Arc::clone(handler.identity()), Arc::default());
         let running = rmcp::service::serve_directly(session, transport, None);
         let stop = running.cancellation_token();
         let mut serving = std::pin::pin!(running.waiting());
@@ -364,6 +368,7 @@ impl Server {
             closing: closing.subscribe(),
             rate,
             metrics,
+            refusals: TokenBucket::per_minute(RECORDED_REFUSALS),
             overview: KnownOverview::default(),
         });
         move || Handler::new(Arc::clone(&shared))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rmcp::model::{ErrorCode, ErrorData, RequestId};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::wire::{Wire, json as text};
 use crate::call::InputRequest;
@@ -27,7 +27,10 @@ type Answered = Result<Value, ErrorData>;
 
 /// The open questions to one client.
 #[derive(Default)]
-pub(super) struct Questions(Mutex<Open>);
+pub(super) struct Questions {
+    open: Mutex<Open>,
+    opened: Notify,
+}
 
 #[derive(Default)]
 struct Open {
@@ -51,7 +54,7 @@ impl Questions {
     /// # Errors
     /// Where it refuses, has not answered in time, or cannot answer any more.
     pub(super) async fn ask(&self, wire: &dyn Wire, request: &InputRequest) -> Answered {
-        let (number, answer) = self.open()?;
+        let (number, answer) = self.begin()?;
         let pending = Pending { questions: self, wire, number };
         let id = format!("{ID}{number}");
         let method = request.method.as_str();
@@ -69,7 +72,23 @@ impl Questions {
         }
     }
 
-    fn open(&self) -> Result<(u64, oneshot::Receiver<Answered>), ErrorData> {
+    /// Waits until a question is open.
+    pub(super) async fn any(&self) {
+        loop {
+            let opened = self.opened.notified();
+            if self.is_any_open() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    /// Whether a question is open.
+    pub(super) fn is_any_open(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
+    fn begin(&self) -> Result<(u64, oneshot::Receiver<Answered>), ErrorData> {
         let mut open = self.lock();
         if open.closed {
             return Err(unanswered("the client is gone"));
@@ -81,6 +100,8 @@ impl Questions {
         let number = open.last;
         let (sender, answer) = oneshot::channel();
         open.waiting.insert(number, sender);
+        drop(open);
+        self.opened.notify_waiters();
         Ok((number, answer))
     }
 
@@ -102,7 +123,7 @@ impl Questions {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -196,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn questions_are_bounded() {
         let (questions, wire) = (Questions::default(), Sent::default());
-        let open: Vec<_> = (0..MOST_OPEN).map(|_| questions.open().unwrap()).collect();
+        let open: Vec<_> = (0..MOST_OPEN).map(|_| questions.begin().unwrap()).collect();
         assert!(questions.ask(&wire, &question()).await.unwrap_err().message.contains("many"));
         drop(open);
     }

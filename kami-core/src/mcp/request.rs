@@ -4,18 +4,21 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rmcp::model::{ErrorData, MetaObject, RequestId, RequestMetaObject};
+use rmcp::model::{ErrorData, RequestId, RequestMetaObject};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::discover::Discovery;
-use super::message::{bad_params, brief, present, text};
+use super::message::{bad_params, brief, meta, present, text};
 use super::param_headers;
 use crate::call::{Answer, CallArguments};
 use crate::manifest::{JsonObject, ResourceUri};
 
 /// The most answers in one request.
 const MOST_ANSWERS: usize = 64;
+
+/// The most bytes of all answers: once parsed, they take many times that.
+const MOST_ANSWER_BYTES: usize = 4 << 20;
 
 /// The most arguments that are settled while one is typed.
 const MOST_SETTLED: usize = 64;
@@ -177,10 +180,11 @@ struct Params<'a> {
     argument: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
     context: Option<&'a RawValue>,
-    input_responses: Option<JsonObject>,
+    #[serde(borrow, deserialize_with = "present")]
+    input_responses: Option<&'a RawValue>,
     request_state: Option<String>,
-    #[serde(rename = "_meta")]
-    meta: Option<JsonObject>,
+    #[serde(borrow, rename = "_meta", deserialize_with = "present")]
+    meta: Option<&'a RawValue>,
 }
 
 impl GuestRequest {
@@ -223,7 +227,7 @@ impl GuestRequest {
                 id: string(params.task_id, "`taskId` must be the id of a task, a string")?,
             }),
         };
-        let given = params.input_responses.unwrap_or_default();
+        let given = given(params.input_responses)?;
         if given.len() > MOST_ANSWERS {
             let message = format!("`inputResponses` has at most {MOST_ANSWERS} answers");
             return Err(ErrorData::invalid_params(message, None));
@@ -233,9 +237,21 @@ impl GuestRequest {
             return Err(ErrorData::invalid_params(message, None));
         }
         let answers = given.into_iter().map(|(key, result)| Answer { key, result }).collect();
-        let meta = RequestMetaObject(MetaObject(params.meta.unwrap_or_default()));
+        let meta = meta(params.meta)?;
         Ok(Self { id, meta, asked, answers, state: params.request_state, headers: None })
     }
+}
+
+/// The answers to what was asked of the client.
+fn given(value: Option<&RawValue>) -> Result<JsonObject, ErrorData> {
+    let text = value.map_or("{}", RawValue::get);
+    if text.len() > MOST_ANSWER_BYTES {
+        let message = format!("`inputResponses` has at most {MOST_ANSWER_BYTES} bytes");
+        return Err(ErrorData::invalid_params(message, None));
+    }
+    let given: Option<JsonObject> = serde_json::from_str(text)
+        .map_err(|_| ErrorData::invalid_params("`inputResponses` must be an object", None))?;
+    Ok(given.unwrap_or_default())
 }
 
 fn string(value: Option<&RawValue>, wanted: &'static str) -> Result<String, ErrorData> {

@@ -3,10 +3,11 @@
 //! Everything but calls of tools, which have a way of their own, comes through here.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use rmcp::RoleServer;
@@ -15,13 +16,19 @@ use rmcp::model::{
     RequestMetaObject, ServerConfig, ServerResult,
 };
 use rmcp::service::{NotificationContext, RequestContext, Service};
-use tokio::sync::Semaphore;
 
 use super::handler::{Handler, supported_versions};
 use crate::auth::Identity;
+use crate::scheduler::Principal;
 
 /// The most `subscriptions/listen` requests at a time: one per client and kind of news would do.
 const MOST_SUBSCRIPTIONS: usize = 64;
+
+/// The most of them that one client has of whom it is known who it is.
+const MOST_OF_ONE: usize = 16;
+
+/// The longest name of a revision, in bytes: it is repeated where it is not known.
+const LONGEST_VERSION: usize = 32;
 
 /// The longest token, in bytes: it is repeated in every notification of progress.
 const LONGEST_TOKEN: usize = 256;
@@ -33,7 +40,7 @@ const LONGEST_TOKEN: usize = 256;
 pub(super) struct Session {
     handler: Arc<Handler>,
     identity: Arc<Identity>,
-    subscriptions: Arc<Semaphore>,
+    subscriptions: Arc<Subscriptions>,
 }
 
 /// How a request names the protocol that it speaks.
@@ -46,20 +53,53 @@ pub(super) enum Era {
 }
 
 impl Session {
-    /// The connection of somebody. It opens no more than the [`subscriptions`] that it shares with
-    /// others.
+    /// The connection of somebody. It shares its subscriptions with others.
     pub(super) fn new(
         handler: Arc<Handler>,
         identity: Arc<Identity>,
-        subscriptions: Arc<Semaphore>,
+        subscriptions: Arc<Subscriptions>,
     ) -> Self {
         Self { handler, identity, subscriptions }
     }
 }
 
-/// As many subscriptions as may be open at a time.
-pub(super) fn subscriptions() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(MOST_SUBSCRIPTIONS))
+/// The subscriptions that are open on all connections.
+#[derive(Default)]
+pub(super) struct Subscriptions(Mutex<HashMap<Principal, usize>>);
+
+/// One of them, until it is dropped.
+struct Subscription<'a> {
+    subscriptions: &'a Subscriptions,
+    principal: Principal,
+}
+
+impl Subscriptions {
+    /// Opens one more for somebody, unless there are too many.
+    fn open(&self, identity: &Identity) -> Option<Subscription<'_>> {
+        // Where nobody is asked who they are, a connection is somebody, and may be all that there are.
+        let most = if identity.name().is_some() { MOST_OF_ONE } else { MOST_SUBSCRIPTIONS };
+        let (mut open, principal) = (self.lock(), identity.principal());
+        let own = open.get(&principal).copied().unwrap_or_default();
+        if own >= most || open.values().sum::<usize>() >= MOST_SUBSCRIPTIONS {
+            return None;
+        }
+        open.insert(principal, own + 1);
+        Some(Subscription { subscriptions: self, principal })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Principal, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Subscription<'_> {
+    fn drop(&mut self) {
+        let mut open = self.subscriptions.lock();
+        match open.get_mut(&self.principal) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(open.remove(&self.principal)),
+        }
+    }
 }
 
 impl Era {
@@ -104,6 +144,11 @@ fn check_meta(meta: &RequestMetaObject) -> Result<(), ErrorData> {
         let message = format!("`_meta`: a `progressToken` has at most {LONGEST_TOKEN} bytes");
         return Err(ErrorData::invalid_params(message, None));
     }
+    let version = meta.get("io.modelcontextprotocol/protocolVersion").and_then(|v| v.as_str());
+    if version.is_some_and(|version| version.len() > LONGEST_VERSION) {
+        let message = "`_meta`: that is no revision of the protocol";
+        return Err(ErrorData::invalid_params(message, None));
+    }
     for (name, readable) in members {
         if meta.get(name).is_some_and(|value| !value.is_null()) && !readable {
             let message = format!("`_meta`: the value of `{name}` is not valid");
@@ -126,11 +171,9 @@ impl Service<RoleServer> for Session {
         let era = Era::of(&context.meta, in_session)?;
         let _subscription = match &request {
             ClientRequest::SubscriptionsListenRequest(_) => {
-                Some(self.subscriptions.try_acquire().map_err(|_| {
-                    let message =
-                        format!("{MOST_SUBSCRIPTIONS} subscriptions are open: cancel one first");
-                    ErrorData::invalid_request(message, None)
-                })?)
+                let message = "too many subscriptions are open: cancel one first";
+                let opened = self.subscriptions.open(&self.identity);
+                Some(opened.ok_or_else(|| ErrorData::invalid_request(message, None))?)
             }
             _ => None,
         };

@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 use rmcp::RoleServer;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, ClientRequest, JsonRpcMessage, RequestId,
+    ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorData, JsonRpcMessage, RequestId,
     ServerJsonRpcMessage,
 };
 use rmcp::transport::Transport;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 
@@ -101,7 +102,11 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
         loop {
             if !self.may_read_on() {
                 self.calls.begin(self.batch.drain(..));
-                self.unanswered.room().await;
+                // The answer to a question may be next, and what it makes room for.
+                tokio::select! {
+                    () = self.unanswered.room() => {}
+                    () = self.questions.any() => {}
+                }
                 self.outbox.below(MOST_UNWRITTEN).await;
             }
             let mut size = 0;
@@ -132,11 +137,11 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
                 }
                 Fate::Enter(request) => match self.expect(&request.id, size) {
                     Ok(ticket) => self.batch.push(Accepted { request, ticket }),
-                    Err(why) => self.outbox.push(&Refusal::invalid(None, why)),
+                    Err(refused) => self.outbox.push(&refused),
                 },
                 Fate::Accept(message) => match self.admit(&message, size) {
                     Ok(()) => return Some(*message),
-                    Err(why) => self.outbox.push(&Refusal::invalid(None, why)),
+                    Err(refused) => self.outbox.push(&refused),
                 },
             }
         }
@@ -151,7 +156,7 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
     }
 
     /// Takes note of what a message means for those to come, or says why it cannot be accepted.
-    fn admit(&mut self, message: &ClientJsonRpcMessage, size: usize) -> Result<(), String> {
+    fn admit(&mut self, message: &ClientJsonRpcMessage, size: usize) -> Result<(), Value> {
         // What came before it comes first.
         self.calls.begin(self.batch.drain(..));
         match message {
@@ -179,10 +184,20 @@ impl<R: AsyncRead + Send + Unpin> StdioTransport<R> {
     }
 
     /// Takes note that a request is to be answered.
-    fn expect(&self, id: &RequestId, size: usize) -> Result<Ticket, String> {
+    fn expect(&self, id: &RequestId, size: usize) -> Result<Ticket, Value> {
+        let refused = |id: Option<&RequestId>, why: String| {
+            let error = ErrorData::invalid_request(why, None);
+            json!({"jsonrpc": "2.0", "id": id, "error": error})
+        };
+        if !self.unanswered.has_room() {
+            let why = "too much is not answered yet: answer what was asked first";
+            return Err(refused(Some(id), why.to_owned()));
+        }
         let ticket = self.unanswered.insert(id.clone(), size);
-        // Under its own id, the error would pass for the answer to the first request.
-        ticket.ok_or_else(|| format!("the request with the id `{}` is not answered yet", brief(id)))
+        ticket.ok_or_else(|| {
+            // Under its own id, the error would pass for the answer to the first request.
+            refused(None, format!("the request with the id `{}` is not answered yet", brief(id)))
+        })
     }
 
     fn settle(&mut self, id: &RequestId) {

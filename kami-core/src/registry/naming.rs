@@ -60,6 +60,22 @@ pub(super) fn wire_names(tools: &[Unnamed<'_>], reserved: &[&str]) -> Vec<ToolNa
     }
 }
 
+/// The names that a tool may get as others come and go, but for those that no person would write.
+pub(super) fn possible_names(
+    id: &PackageId,
+    alias: Option<&ToolName>,
+    tool: &ToolName,
+) -> Vec<ToolName> {
+    let mut names = Vec::new();
+    for alias in [None, alias] {
+        for alone in [true, false] {
+            let unnamed = Unnamed { id, alias, tool, alone };
+            names.extend((0..=2).map(|level| unnamed.at(level)));
+        }
+    }
+    names
+}
+
 impl Unnamed<'_> {
     /// The name that is tried after `level` others were taken.
     fn at(&self, level: u32) -> ToolName {

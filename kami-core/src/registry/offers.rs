@@ -51,7 +51,7 @@ const TEMPLATES: &str = uris!("WHERE template = 1 AND uri > ?1 ORDER BY uri LIMI
 const OTHER_LISTED: &str = "SELECT uri, package FROM uris
      WHERE template = 0 AND uri = ?1 AND package <> ?2";
 const OTHER_BELOW: &str = "SELECT prefix, package FROM uris
-     WHERE template = 1 AND prefix <= ?1 AND package <> ?2 ORDER BY prefix DESC LIMIT 1";
+     WHERE template = 1 AND substr(?1, 1, length(prefix)) = prefix AND package <> ?2 LIMIT 1";
 const OTHER_WITHIN: &str = "SELECT uri, package FROM uris
      WHERE template = ?4 AND prefix >= ?1 AND prefix < ?3 AND package <> ?2 LIMIT 1";
 
@@ -261,8 +261,7 @@ fn overlap(
             .query_row(parameters, |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
             .optional()
     };
-    let below = first(OTHER_BELOW, &[&prefix, &key])?;
-    let mut found = below.filter(|(other, _)| prefix.starts_with(other.as_str()));
+    let mut found = first(OTHER_BELOW, &[&prefix, &key])?;
     if found.is_none() && is_template {
         let end = format!("{prefix}{LAST}");
         for template in [false, true] {
@@ -425,6 +424,18 @@ mod tests {
                 "{overlapping}: {refused}"
             );
             assert!(registry.package(&"com.evil.x".parse().unwrap()).unwrap().is_none());
+        }
+        // Also between two templates of which one begins as the other does.
+        install(&mut registry, "com.c.archive", &["doc://{+id}", "doc://archive/{id}"], &[])
+            .unwrap();
+        for overlapping in ["doc://today", "doc://b{+x}", "doc://a", "doc://archive/x", "doc://zzz"]
+        {
+            let refused = install(&mut registry, "com.evil.x", &[overlapping], &[]).unwrap_err();
+            assert!(matches!(&refused, RegistryError::UriTaken { .. }), "{overlapping}: {refused}");
+        }
+        for uri in ["doc://today", "doc://archive/x", "doc://zzz"] {
+            let owner = registry.owner_of(&uri.parse().unwrap()).unwrap();
+            assert_eq!(owner.unwrap().id().as_str(), "com.c.archive", "{uri}");
         }
         let apart = ["note://tomorrow", "memo://y/{name}", "note://today/{x}"];
         install(&mut registry, "com.good.x", &apart, &[]).unwrap();

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::naming::possible_names;
 use super::{CatalogEntry, InstalledPackage};
 use crate::name::{PackageId, ToolName};
 
@@ -53,14 +54,22 @@ impl ToolPattern {
     fn touches(&self, package: &InstalledPackage) -> bool {
         match self.0.split_once('/') {
             Some((id, _)) => fits(id, package.id().as_str()),
-            None => package.manifest.tools.iter().any(|tool| fits(&self.0, tool.name.as_str())),
+            None => {
+                package.manifest.tools.iter().any(|tool| self.fits_any_name(package, &tool.name))
+            }
         }
     }
 
     /// Whether this names the tool, or did before others came that call theirs the same: what is
     /// kept from somebody does not come to them by another name.
     fn names_by_any_name(&self, tool: &CatalogEntry) -> bool {
-        self.names(tool) || fits(&self.0, tool.definition().name.as_str())
+        self.names(tool) || self.fits_any_name(&tool.package, &tool.definition().name)
+    }
+
+    /// Whether this fits a name that a tool may get as others come and go.
+    fn fits_any_name(&self, package: &InstalledPackage, tool: &ToolName) -> bool {
+        let names = possible_names(package.id(), package.alias.as_ref(), tool);
+        names.iter().any(|name| fits(&self.0, name.as_str()))
     }
 }
 

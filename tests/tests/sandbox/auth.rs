@@ -45,6 +45,16 @@ fn listed(door: &Door, token: &str) -> Vec<String> {
     names.iter().filter_map(|tool| tool["name"].as_str().map(str::to_owned)).collect()
 }
 
+/// Waits until something holds.
+#[track_caller]
+fn until(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "it never holds");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn add() -> Value {
     call(1, "add", &json!({"a": 1, "b": 2}))
 }
@@ -420,11 +430,7 @@ fn what_stands_beside_the_protocol_tells_strangers_little() {
     }
     // A registry that cannot be read any more is no reason to be restarted, but to get no clients.
     fs::write(lab.data().registry_file(), "noise").expect("it can be written");
-    let deadline = Instant::now() + PATIENCE;
-    while door.ask("GET", "/health/ready", &[], "").status != 503 {
-        assert!(Instant::now() < deadline, "it is still ready");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(|| door.ask("GET", "/health/ready", &[], "").status == 503);
     assert_eq!(door.ask("GET", "/health", &[], "").status, 200);
 
     let open = Lab::with_neighbour();
@@ -440,13 +446,9 @@ fn a_server_that_is_about_to_end_takes_no_more_and_finishes_what_it_has() {
     let door = Door::start(lab.data());
     let sleep = call(7, &id("hermit/sleep"), &json!({"millis": 1_500})).to_string();
     let begun = door.send(door.request("POST", "/mcp", &[], &sleep).as_bytes());
-    while !door.ask("GET", "/metrics", &[], "").body.contains("kami_calls_running 1\n") {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(|| door.ask("GET", "/metrics", &[], "").body.contains("kami_calls_running 1\n"));
     door.terminate();
-    while door.ask("GET", "/health/ready", &[], "").status != 503 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(|| door.ask("GET", "/health/ready", &[], "").status == 503);
     assert_eq!(door.ask("GET", "/health", &[], "").status, 200);
     let refused = door.post(&[], &add());
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{refused:?}");
@@ -780,7 +782,8 @@ fn an_issuer_that_is_away_or_another_one_lets_nobody_in() {
     let refused = ask(&door, &good, &add());
     assert_eq!((refused.status, refused.header("www-authenticate")), (503, None), "{refused:?}");
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
-    assert!(door.log().contains("is that of another issuer"), "{}", door.log());
+    // What is logged is read by another thread.
+    until(|| door.log().contains("is that of another issuer"));
     assert_eq!(ask(&door, &own, &add()).status, 200, "tokens of this program need no issuer");
     // It is asked again.
     issuer.pose_as(&issuer.url());

@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode};
 use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, ErrorCode, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use super::body::{ReplyBody, Task};
 use super::headers::Spoken;
@@ -19,7 +19,7 @@ use crate::auth::Identity;
 use crate::call::Listing;
 use crate::mcp::calls::Replied;
 use crate::mcp::handler::Handler;
-use crate::mcp::session::Session;
+use crate::mcp::session::{Session, Subscriptions};
 use crate::mcp::wire::{Wire, json};
 
 /// What comes of a request in the end: its reply, if it gets one.
@@ -94,7 +94,7 @@ fn events(first: Option<Vec<u8>>, heard: mpsc::UnboundedReceiver<Vec<u8>>, work:
 pub(super) async fn ask(
     handler: Arc<Handler>,
     identity: Arc<Identity>,
-    subscriptions: Arc<Semaphore>,
+    subscriptions: Arc<Subscriptions>,
     request: ClientJsonRpcMessage,
     spoken: Spoken,
     room: Option<OwnedSemaphorePermit>,

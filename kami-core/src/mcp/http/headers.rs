@@ -5,14 +5,15 @@
 //! refused in the order that the protocol gives.
 
 use http::{HeaderMap, StatusCode};
-use rmcp::model::{ErrorCode, ErrorData, MetaObject, RequestMetaObject};
+use rmcp::model::{ErrorCode, ErrorData};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::VERSION;
-use crate::manifest::JsonObject;
 use crate::mcp::handler::supported_versions;
-use crate::mcp::message::{Refusal, no_method, present, serves, text};
+use crate::mcp::message::{
+    Refusal, bad_params, may_be_echoed, meta, no_method, present, serves, text, trimmed,
+};
 use crate::mcp::param_headers::{PREFIX, decoded};
 use crate::mcp::session::Era;
 
@@ -79,8 +80,8 @@ struct Params<'a> {
     uri: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
     task_id: Option<&'a RawValue>,
-    #[serde(rename = "_meta")]
-    meta: Option<JsonObject>,
+    #[serde(borrow, rename = "_meta", deserialize_with = "present")]
+    meta: Option<&'a RawValue>,
 }
 
 /// Tells how a message is spoken.
@@ -92,18 +93,21 @@ pub(super) fn spoken<'a>(
     body: &'a [u8],
 ) -> Result<Spoken, Box<Misspoken<'a>>> {
     // What cannot be read is told so by who reads all of it.
-    let outline: Outline<'a> = serde_json::from_slice(body).unwrap_or_default();
-    let params = outline.params.filter(|params| params.get().starts_with('{'));
-    let params = params.and_then(|params| serde_json::from_str(params.get()).ok());
-    let params: Params<'_> = params.unwrap_or_default();
-    let meta = RequestMetaObject(MetaObject(params.meta.clone().unwrap_or_default()));
+    let outline: Outline<'a> = serde_json::from_slice(trimmed(body)).unwrap_or_default();
     let refused = |error: ErrorData| {
         let status = match error.code {
             ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
             _ => StatusCode::BAD_REQUEST,
         };
-        Box::new(Misspoken { status, why: Refusal::new(outline.id, error) })
+        Box::new(Misspoken { status, why: Refusal::new(outline.id.filter(may_be_echoed), error) })
     };
+    // Whoever reads them otherwise might take another one of two members with one name.
+    let params = match outline.params.map(RawValue::get) {
+        Some(object) if object.starts_with('{') => serde_json::from_str::<Params<'_>>(object)
+            .map_err(|error| refused(bad_params(&error)))?,
+        _ => Params::default(),
+    };
+    let meta = meta(params.meta).map_err(refused)?;
     let mismatch = |name: &str, problem: &str| {
         refused(ErrorData::header_mismatch(format!("the header `{name}` {problem}"), None))
     };

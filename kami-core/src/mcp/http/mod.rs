@@ -40,7 +40,7 @@ use super::calls::{Caller, reply_to};
 use super::handler::Handler;
 use super::lines::LONGEST;
 use super::message::{Fate, Refusal, read};
-use super::session::{Era, subscriptions};
+use super::session::{Era, Subscriptions};
 use super::wire::json;
 use crate::auth::{Gate, Identity};
 use crate::metrics::Exposition;
@@ -104,7 +104,7 @@ pub(super) struct Door {
     /// Handles what belongs to no session.
     stateless: Arc<Handler>,
     sessions: Sessions,
-    subscriptions: Arc<Semaphore>,
+    subscriptions: Arc<Subscriptions>,
     ended: watch::Receiver<bool>,
     /// Tells who makes a request; `None`: nobody is asked.
     gate: Option<Gate>,
@@ -130,7 +130,7 @@ impl Door {
             handlers: Box::new(handlers),
             stateless,
             sessions: Sessions::new(),
-            subscriptions: subscriptions(),
+            subscriptions: Arc::default(),
             ended,
             gate: options.gate,
             // Where it has a name for others, a proxy may bring them to an address of this machine.
@@ -397,7 +397,7 @@ impl Door {
                     None => None,
                 };
                 let exchange = Exchange::new();
-                let caller = Caller { identity, wire: exchange.wire(), questions };
+                let caller = Caller { identity, wire: exchange.wire(), questions, counted: false };
                 let answering = async move {
                     let _room = room;
                     let reply = reply_to(&handler, caller, request);

@@ -21,6 +21,10 @@ use crate::scheduler::Principal;
 /// told so by its next request, and opens another.
 const MOST: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
+/// The most of them that one client has of whom it is known who it is. One more ends the one of its own
+/// that was silent for the longest.
+const MOST_OF_ONE: usize = 128;
+
 /// How many random bytes name a session: nobody guesses them.
 const ID_BYTES: usize = 16;
 
@@ -157,7 +161,16 @@ impl Sessions {
         getrandom::fill(&mut id).map_err(io::Error::other)?;
         let id = hex(&id);
         let value = HeaderValue::from_str(&id).map_err(io::Error::other)?;
-        if let Some((_, oldest)) = self.lock().push(id, Arc::new(session)) {
+        let mut sessions = self.lock();
+        if let Some(owner) = session.owner {
+            let own = |(_, other): &(&String, &Arc<HttpSession>)| other.owner == Some(owner);
+            let oldest = sessions.iter().rev().find(own).map(|(id, _)| id.clone());
+            let full = sessions.iter().filter(own).count() >= MOST_OF_ONE;
+            if let Some(oldest) = oldest.filter(|_| full).and_then(|id| sessions.pop(&id)) {
+                oldest.end();
+            }
+        }
+        if let Some((_, oldest)) = sessions.push(id, Arc::new(session)) {
             oldest.end();
         }
         Ok(value)

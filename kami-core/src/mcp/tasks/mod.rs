@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rmcp::model::{ErrorCode, ErrorData};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::abilities::{Abilities, missing};
@@ -22,11 +23,12 @@ use super::answer::{Answer, Back, Entered};
 use super::calls::{Caller, Terms};
 use super::handler::Handler;
 use super::message::no_method;
+use super::outcome;
 use super::request::{Asked, Call, TaskRequest};
 use super::session::Era;
 use super::wire::Wire;
 use crate::auth::Identity;
-use crate::call::{Answer as Given, InputRequired};
+use crate::call::{Answer as Given, CallError, InputRequired};
 use crate::manifest::{JsonObject, TaskMode};
 use record::{Question, Record, Records, Status, TaskId};
 
@@ -35,6 +37,12 @@ pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// How often a client should ask, in milliseconds.
 const POLL: u64 = 1000;
+
+/// The most bytes of arguments, and of answers that come together: they are kept for a day.
+const MOST_TASK_BYTES: usize = 1 << 20;
+
+/// How many threads that may block see to the records at a time: others need some, too.
+const MOST_AT_RECORDS: usize = 8;
 
 /// What a client is told of a task that its server left behind.
 const INTERRUPTED: &str =
@@ -45,6 +53,7 @@ pub(super) struct Tasks {
     directory: PathBuf,
     records: OnceLock<Arc<Records>>,
     running: Mutex<HashMap<TaskId, AbortHandle>>,
+    turns: Semaphore,
 }
 
 /// Sees to the tasks of a server, those of servers before it included, until it is dropped.
@@ -71,7 +80,8 @@ impl Drop for SeenTo {
 impl Tasks {
     pub(super) fn new(directory: &Path) -> Self {
         let running = Mutex::default();
-        Self { directory: directory.to_owned(), records: OnceLock::new(), running }
+        let turns = Semaphore::new(MOST_AT_RECORDS);
+        Self { directory: directory.to_owned(), records: OnceLock::new(), running, turns }
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<TaskId, AbortHandle>> {
@@ -83,6 +93,8 @@ impl Tasks {
         self: &Arc<Self>,
         work: impl FnOnce(&Records) -> io::Result<T> + Send + 'static,
     ) -> Result<T, ErrorData> {
+        // It is never closed.
+        let _turn = self.turns.acquire().await.map_err(|_| broken())?;
         let tasks = Arc::clone(self);
         let work = tokio::task::spawn_blocking(move || {
             let records = match tasks.records.get() {
@@ -111,6 +123,19 @@ fn now() -> u64 {
 /// A client has to know tasks.
 fn needs_extension() -> ErrorData {
     missing(&json!({"extensions": {EXTENSION: {}}}))
+}
+
+fn too_often(retry: Duration) -> ErrorData {
+    outcome::error(&CallError::TooOften { retry })
+}
+
+/// The bytes of answers, as text.
+fn size_of(answers: &[Given]) -> usize {
+    answers.iter().map(|answer| answer.key.len() + answer.result.to_string().len()).sum()
+}
+
+fn broken() -> ErrorData {
+    ErrorData::internal_error("the server made a mistake; its log says more", None)
 }
 
 fn no_task() -> ErrorData {
@@ -159,14 +184,33 @@ impl Handler {
         state: Option<Vec<u8>>,
         terms: &Terms,
     ) -> Result<Answer, ErrorData> {
+        caller.identity.take_turn().map_err(too_often)?;
+        let catalog = self.resolver().catalog().map_err(|error| outcome::no_catalog(&error))?;
+        let entry = self.find_tool(&catalog, &caller.identity, &call.name);
+        let entry = entry.map_err(|error| outcome::unknown_tool(&error))?;
+        let bytes = call.text().len() + size_of(&answers);
+        if bytes > MOST_TASK_BYTES {
+            let message = format!("a task takes at most {MOST_TASK_BYTES} bytes");
+            return Err(ErrorData::invalid_params(message, None));
+        }
         let status = Status::working(answers, state);
-        let (tool, arguments) = (call.name.clone(), call.text().to_owned());
-        let owner = caller.identity.owner().to_owned();
-        let begin = move |records: &Records| records.begin(&owner, &tool, &arguments, status);
-        let record = self.tasks().with(begin).await?;
-        let mut told = record.outline(POLL);
+        // The name that no other package can take, whatever comes and goes meanwhile.
+        let (tool, artifact) = (entry.full_name(), entry.package.digest);
+        let (identity, arguments) = (Arc::clone(&caller.identity), call.text().to_owned());
+        let (handler, abilities) = (Arc::clone(self), terms.abilities);
+        // Whoever closes the connection meanwhile leaves no task that nobody works at.
+        let begun = tokio::spawn(async move {
+            let owner = identity.owner().to_owned();
+            let begin = move |records: &Records| {
+                records.begin(&owner, (&tool, artifact), &arguments, status)
+            };
+            let record = handler.tasks().with(begin).await?;
+            let told = record.outline(POLL);
+            handler.spawn_task(identity, record, Some(abilities));
+            Ok(told)
+        });
+        let mut told = begun.await.unwrap_or_else(|_| Err(broken()))?;
         told.insert("resultType".to_owned(), "task".into());
-        self.spawn_task(Arc::clone(&caller.identity), record, Some(terms.abilities));
         Ok(Answer::Other(told))
     }
 
@@ -188,28 +232,52 @@ impl Handler {
         // For anybody else, it is not there.
         let looked_for = id.clone();
         let found = self.tasks().with(move |records| records.get(&looked_for)).await?;
-        found.filter(|task| task.owner == caller.identity.owner()).ok_or_else(no_task)?;
+        let found = found.filter(|task| task.owner == caller.identity.owner());
+        let found = found.ok_or_else(no_task)?;
+        // Another token of the same owner may have fewer rights.
+        let catalog = self.resolver().catalog().map_err(|error| outcome::no_catalog(&error))?;
+        let entry = self.find_tool(&catalog, &caller.identity, &found.tool);
+        if entry.is_ok_and(|entry| !caller.identity.may_call(&entry)) {
+            return Err(no_task());
+        }
         match request.method {
             "tasks/get" => {
-                let record = self.tasks().with(move |records| records.get(&id)).await?;
-                record.map(|record| Answer::Other(detail(record))).ok_or_else(no_task)
+                if found.is_working() {
+                    self.see_to_orphan(&id).await?;
+                }
+                Ok(Answer::Other(detail(found)))
             }
             "tasks/update" => {
-                let update =
-                    move |records: &Records| records.change(&id, |task| answer(task, answers));
-                let record = self.tasks().with(update).await?.ok_or_else(no_task)?;
-                self.spawn_task(Arc::clone(&caller.identity), record, Some(terms.abilities));
-                Ok(Answer::Other(JsonObject::new()))
+                caller.identity.take_turn().map_err(too_often)?;
+                if size_of(&answers) > MOST_TASK_BYTES {
+                    let message = format!("a task takes at most {MOST_TASK_BYTES} bytes");
+                    return Err(ErrorData::invalid_params(message, None));
+                }
+                let (handler, identity) = (Arc::clone(self), Arc::clone(&caller.identity));
+                let abilities = terms.abilities;
+                // As above.
+                let updated = tokio::spawn(async move {
+                    let update =
+                        move |records: &Records| records.change(&id, |task| answer(task, answers));
+                    let (record, changed) =
+                        handler.tasks().with(update).await?.ok_or_else(no_task)?;
+                    if changed {
+                        handler.spawn_task(identity, record, Some(abilities));
+                    }
+                    Ok(Answer::Other(JsonObject::new()))
+                });
+                updated.await.unwrap_or_else(|_| Err(broken()))
             }
             _ => {
-                let running = self.tasks().running().remove(&id);
+                let cancelled = id.clone();
                 let cancel = move |records: &Records| {
-                    records
-                        .change(&id, |task| (!task.status.is_last()).then_some(Status::Cancelled))
+                    records.change(&cancelled, |task| {
+                        (!task.status.is_last()).then_some(Status::Cancelled)
+                    })
                 };
                 let record = self.tasks().with(cancel).await?;
                 // Only now: nobody is to find it working that nobody works at.
-                if let Some(running) = running {
+                if let Some(running) = self.tasks().running().remove(&id) {
                     running.abort();
                 }
                 record.map(|_| Answer::Other(JsonObject::new())).ok_or_else(no_task)
@@ -217,7 +285,8 @@ impl Handler {
         }
     }
 
-    /// Has a guest work at a task, if it is one to work at and nobody does yet.
+    /// Has a guest work at a task, if it is one to work at. That is for whoever made it one, who is one
+    /// alone.
     fn spawn_task(
         self: &Arc<Self>,
         identity: Arc<Identity>,
@@ -230,26 +299,25 @@ impl Handler {
             .map(|(key, result)| Given { key: key.clone(), result: result.clone() })
             .collect();
         let (state, id) = (state.clone(), record.id.clone());
+        // Held until it is in there, so that it does not end before.
         let mut running = self.tasks().running();
-        if running.contains_key(&id) {
-            return;
-        }
         let handler = Arc::clone(self);
         let task = tokio::spawn(async move {
             let status = handler.work(identity, &record, answers, state, abilities).await;
-            let id = record.id.clone();
-            let end = move |records: &Records| {
-                records.change(&id, |task| match task.status {
-                    Status::Working { .. } => Some(status),
-                    // It was cancelled meanwhile.
-                    _ => None,
-                })
-            };
-            // Where it cannot be written, the log says so, and the task stays as it was.
-            let _ = handler.tasks().with(end).await;
+            // Before anybody can find that it goes on, and make another one work at it.
             handler.tasks().running().remove(&record.id);
+            handler.end_work(record.id, status).await;
         });
         running.insert(id, task.abort_handle());
+    }
+
+    /// Writes down what came of a task, unless it was cancelled meanwhile.
+    async fn end_work(&self, id: TaskId, status: Status) {
+        let end = move |records: &Records| {
+            records.change(&id, |task| task.is_working().then_some(status))
+        };
+        // Where it cannot be written, the log says so, and the task stays as it was.
+        let _ = self.tasks().with(end).await;
     }
 
     /// Enters a guest once for a task, and gives what came of it.
@@ -261,14 +329,15 @@ impl Handler {
         state: Option<Vec<u8>>,
         abilities: Option<Abilities>,
     ) -> Status {
-        let caller = Caller { identity, wire: Arc::new(Nobody), questions: None };
+        let wire = Arc::new(Nobody);
+        let caller = Caller { identity, wire, questions: None, counted: true };
         let terms = Terms::of_a_task();
         let call = match Call::of_text(record.tool.clone(), &record.arguments) {
             Ok(call) => call,
             Err(error) => return failed(error),
         };
         let mut asked = Asked::Tool(call);
-        let back = (answers, Back::Kept(state));
+        let back = (answers, Back::Kept(state, record.artifact));
         match self.enter(&caller, &mut asked, back, &terms, None).await {
             Ok(Entered::Answer(Answer::Tool(result))) => match serde_json::to_value(*result) {
                 Ok(Value::Object(result)) => Status::Completed { result },
@@ -294,23 +363,33 @@ impl Handler {
         }
         let Ok(orphans) = self.tasks().with(Records::orphans).await else { return };
         for record in orphans {
-            let found = self.resolver().catalog().and_then(|catalog| catalog.find(&record.tool));
-            let harmless = found.is_ok_and(|entry| {
-                let hints = &entry.definition().annotations;
-                hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true)
-            });
-            if harmless {
-                let owner = Identity::resumed(&record.owner).map(Arc::new);
-                self.spawn_task(owner.unwrap_or_else(|| self.newcomer()), record, None);
-                continue;
-            }
-            let id = record.id;
-            let status = Status::Failed {
-                code: ErrorCode::INTERNAL_ERROR.0,
-                message: INTERRUPTED.to_owned(),
-            };
-            let _ = self.tasks().with(move |records| records.change(&id, |_| Some(status))).await;
+            self.resume(record).await;
         }
+    }
+
+    /// Sees to a task if its server is gone.
+    async fn see_to_orphan(self: &Arc<Self>, id: &TaskId) -> Result<(), ErrorData> {
+        let id = id.clone();
+        if let Some(orphan) = self.tasks().with(move |records| records.adopt(&id)).await? {
+            self.resume(orphan).await;
+        }
+        Ok(())
+    }
+
+    /// Begins a task again that nobody works at any more, or says that it cannot be.
+    async fn resume(self: &Arc<Self>, record: Record) {
+        let found = self.resolver().catalog().and_then(|catalog| catalog.find(&record.tool));
+        let harmless = found.is_ok_and(|entry| {
+            let hints = &entry.definition().annotations;
+            hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true)
+        });
+        // What somebody may do now who was asked who they are, nobody can tell without them.
+        if harmless && record.owner.is_empty() {
+            return self.spawn_task(self.newcomer(), record, None);
+        }
+        let message = INTERRUPTED.to_owned();
+        let status = Status::Failed { code: ErrorCode::INTERNAL_ERROR.0, message };
+        self.end_work(record.id, status).await;
     }
 }
 

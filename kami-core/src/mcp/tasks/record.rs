@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::atomic_file;
 use crate::audit::UtcTime;
 use crate::call::{Answer, InputMethod, InputRequest};
-use crate::digest::hex;
+use crate::digest::{Digest, hex};
 use crate::manifest::JsonObject;
 use crate::private_directory;
 
@@ -55,8 +55,10 @@ pub(super) struct Record {
     server: String,
     created: u64,
     updated: u64,
-    /// The tool, as the client named it.
+    /// The tool, by the name that no other package can take.
     pub(super) tool: String,
+    /// The artifact that it is of.
+    pub(super) artifact: Digest,
     /// What it was called with.
     pub(super) arguments: String,
     pub(super) status: Status,
@@ -177,6 +179,11 @@ impl Record {
         ])
     }
 
+    /// Whether a guest is at it.
+    pub(super) fn is_working(&self) -> bool {
+        matches!(self.status, Status::Working { .. })
+    }
+
     fn is_over(&self, now: u64) -> bool {
         now.saturating_sub(self.created) > LIFETIME
     }
@@ -222,13 +229,14 @@ impl Records {
     pub(super) fn begin(
         &self,
         owner: &str,
-        tool: &str,
+        (tool, artifact): (&str, Digest),
         arguments: &str,
         status: Status,
     ) -> io::Result<Record> {
         let _lock = self.locked()?;
         if !self.has_room()? {
             self.forget()?;
+            self.forget_finished()?;
             if !self.has_room()? {
                 return Err(io::Error::other("no more tasks are kept until others are forgotten"));
             }
@@ -242,6 +250,7 @@ impl Records {
             created: now,
             updated: now,
             tool: tool.to_owned(),
+            artifact,
             arguments: arguments.to_owned(),
             status,
         };
@@ -260,20 +269,21 @@ impl Records {
         Ok(known.then_some(record))
     }
 
-    /// Changes a task, which is this server's from then on, unless `change` has nothing to change.
+    /// Changes a task, which is this server's from then on, unless `change` has nothing to change; says
+    /// whether it had.
     pub(super) fn change(
         &self,
         id: &TaskId,
         change: impl FnOnce(&Record) -> Option<Status>,
-    ) -> io::Result<Option<Record>> {
+    ) -> io::Result<Option<(Record, bool)>> {
         let _lock = self.locked()?;
         let Some(mut record) = self.get(id)? else { return Ok(None) };
-        let Some(status) = change(&record) else { return Ok(Some(record)) };
+        let Some(status) = change(&record) else { return Ok(Some((record, false))) };
         record.status = status;
         record.server.clone_from(&self.server);
         record.updated = (self.clock)();
         self.write(&record)?;
-        Ok(Some(record))
+        Ok(Some((record, true)))
     }
 
     fn write(&self, record: &Record) -> io::Result<()> {
@@ -300,6 +310,21 @@ impl Records {
         atomic_file::sweep(&self.directory)
     }
 
+    /// Removes the half of those that are done, whose clients had the longest time to ask.
+    fn forget_finished(&self) -> io::Result<()> {
+        let mut finished = Vec::new();
+        for id in self.ids()? {
+            if let Ok(Some(record)) = self.get(&id)
+                && record.status.is_last()
+            {
+                finished.push((record.updated, id));
+            }
+        }
+        finished.sort_by_key(|(updated, _)| *updated);
+        let half = finished.len().div_ceil(2);
+        finished[..half].iter().try_for_each(|(_, id)| fs::remove_file(self.path(id)))
+    }
+
     fn ids(&self) -> io::Result<Vec<TaskId>> {
         let mut ids = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
@@ -318,18 +343,26 @@ impl Records {
         for id in self.ids()? {
             match self.get(&id) {
                 Ok(None) => {}
-                Ok(Some(mut record)) => {
-                    let working = matches!(record.status, Status::Working { .. });
-                    if working && record.server != self.server && self.is_gone(&record.server)? {
-                        record.server.clone_from(&self.server);
-                        self.write(&record)?;
-                        orphans.push(record);
-                    }
-                }
+                Ok(Some(record)) => orphans.extend(self.adopted(record)?),
                 Err(error) => tracing::warn!(%error, task = %id.0, "a task cannot be read"),
             }
         }
         Ok(orphans)
+    }
+
+    /// The task with an id, if it is nobody's: it is this server's from then on.
+    pub(super) fn adopt(&self, id: &TaskId) -> io::Result<Option<Record>> {
+        let _lock = self.locked()?;
+        self.get(id)?.map_or(Ok(None), |record| self.adopted(record))
+    }
+
+    fn adopted(&self, mut record: Record) -> io::Result<Option<Record>> {
+        if !record.is_working() || record.server == self.server || !self.is_gone(&record.server)? {
+            return Ok(None);
+        }
+        record.server.clone_from(&self.server);
+        self.write(&record)?;
+        Ok(Some(record))
     }
 
     /// Whether a server does not live any more; then its lock goes too.
@@ -358,6 +391,10 @@ impl Drop for Records {
 mod tests {
     use super::*;
 
+    fn tool() -> (&'static str, Digest) {
+        ("dev.example.t/slow", Digest::of(b"artifact"))
+    }
+
     fn working() -> Status {
         Status::working(Vec::new(), None)
     }
@@ -367,8 +404,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("tasks");
         let first = Records::open(&directory, || 1000).unwrap();
-        let task = first.begin("ada", "slow", "{}", working()).unwrap();
-        let parked = first.begin("ada", "slow", "{}", working()).unwrap();
+        let task = first.begin("ada", tool(), "{}", working()).unwrap();
+        let parked = first.begin("ada", tool(), "{}", working()).unwrap();
         let parked_status = Status::InputRequired {
             requests: Vec::new(),
             answers: BTreeMap::new(),
@@ -397,15 +434,15 @@ mod tests {
     fn what_is_last_stays_as_it_is() {
         let root = tempfile::tempdir().unwrap();
         let records = Records::open(&root.path().join("tasks"), || 1000).unwrap();
-        let task = records.begin("", "t", "{}", working()).unwrap();
+        let task = records.begin("", tool(), "{}", working()).unwrap();
         let unless_last = |record: &Record| (!record.status.is_last()).then_some(Status::Cancelled);
         let changed = records.change(&task.id, unless_last).unwrap().unwrap();
-        assert!(changed.status.is_last());
+        assert!(changed.0.status.is_last() && changed.1);
         let again = |record: &Record| {
             (!record.status.is_last()).then(|| Status::Failed { code: 0, message: String::new() })
         };
-        let kept = records.change(&task.id, again).unwrap().unwrap();
-        assert!(matches!(kept.status, Status::Cancelled));
+        let (kept, changed) = records.change(&task.id, again).unwrap().unwrap();
+        assert!(matches!(kept.status, Status::Cancelled) && !changed);
     }
 
     #[test]
