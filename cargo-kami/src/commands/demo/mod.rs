@@ -104,6 +104,7 @@ fn build(examples: &Path, shell: &Shell) -> anyhow::Result<Vec<Built>> {
             packages.push(name.to_string_lossy().into_owned());
         }
     }
+    packages.retain(|name| !script::LEFT_OUT.contains(&name.as_str()));
     packages.sort();
     let manifest_path = Some(examples.join("../Cargo.toml"));
     ops::build(&CargoOptions { packages, manifest_path, ..CargoOptions::default() }, shell)

@@ -18,6 +18,9 @@ pub struct Step {
 /// Says what is wrong with a result, if anything is.
 type Expectation = Box<dyn Fn(&Value) -> Result<(), String>>;
 
+/// The examples that are there for a program that judges servers, and show a person nothing.
+pub const LEFT_OUT: [&str; 2] = ["conformance", "conformance-tasks"];
+
 /// The directories that an example is given, all of them in this checkout.
 pub fn mounts(example: &str, examples: &Path) -> anyhow::Result<Vec<MountFlag>> {
     let (name, directory) = match example {
