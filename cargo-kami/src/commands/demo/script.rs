@@ -58,7 +58,7 @@ pub fn steps(web: &Web, examples: &Path) -> anyhow::Result<Vec<Step>> {
         step("list_files", json!({"glob": "*.csv"}), text_has("csv-query/tests/penguins.csv")),
         step(
             "search_files",
-            json!({"pattern": "#\\[kami_tool\\]", "glob": "*.rs", "limit": 3}),
+            json!({"pattern": "#\\[kami_tool\\]", "glob": "lib.rs", "limit": 3}),
             text_has("src/lib.rs"),
         ),
         step("read_file", json!({"path": "hello/README.md", "max_lines": 3}), text_has("# hello")),
