@@ -16,6 +16,7 @@ import warnings
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import uuid4
 
 import anyio
 import mcp_types as types
@@ -35,6 +36,7 @@ MODES = {"auto": "2026-07-28", "legacy": "2025-11-25", "2026-07-28": "2026-07-28
 
 TOOLS = [
     "count_slowly",
+    "delete_note",
     "describe_csv",
     "fetch_url",
     "greet",
@@ -46,6 +48,7 @@ TOOLS = [
     "read_file",
     "search_files",
     "show_everything",
+    "write_note",
 ]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -193,6 +196,13 @@ class Conversation:
         expected = [(n, line) for n, line in enumerate(source, 1) if line.startswith("pub fn")]
         matches = [(m["line"], m["text"]) for m in found.structured_content["matches"]]
         checks.equal("search_files", matches, expected)
+
+        # Notes are kept, and nobody is asked about one that is new.
+        name = f"note-{uuid4().hex}"
+        written = await self.call("write_note", name=name, text="two litres")
+        checks.equal("write_note", text(written), f"`{name}` holds 10 bytes")
+        missing = await self.call("delete_note", name="bread")
+        checks.equal("delete_note", text(missing), "there is no note `bread`")
 
         await self.answers_about_penguins()
 
