@@ -85,15 +85,15 @@ impl<'a> Refusal<'a> {
 /// The members of every JSON-RPC message, unread: what one of them holds cannot hide the others.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Envelope<'a> {
+pub(super) struct Envelope<'a> {
     #[serde(borrow, deserialize_with = "present")]
     jsonrpc: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
+    pub(super) id: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
-    method: Option<&'a RawValue>,
+    pub(super) method: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
-    params: Option<&'a RawValue>,
+    pub(super) params: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]

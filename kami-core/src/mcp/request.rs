@@ -165,13 +165,13 @@ pub(super) fn is_for_a_guest(method: &str) -> bool {
 /// The parameters of all of them. Arguments pass as they are written.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Params<'a> {
+pub(super) struct Params<'a> {
     #[serde(borrow, deserialize_with = "present")]
-    name: Option<&'a RawValue>,
+    pub(super) name: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
-    uri: Option<&'a RawValue>,
+    pub(super) uri: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
-    task_id: Option<&'a RawValue>,
+    pub(super) task_id: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
     arguments: Option<&'a RawValue>,
     #[serde(borrow, rename = "ref", deserialize_with = "present")]
@@ -184,7 +184,7 @@ struct Params<'a> {
     input_responses: Option<&'a RawValue>,
     request_state: Option<String>,
     #[serde(borrow, rename = "_meta", deserialize_with = "present")]
-    meta: Option<&'a RawValue>,
+    pub(super) meta: Option<&'a RawValue>,
 }
 
 impl GuestRequest {

@@ -6,15 +6,15 @@
 
 use http::{HeaderMap, StatusCode};
 use rmcp::model::{ErrorCode, ErrorData};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::VERSION;
 use crate::mcp::handler::supported_versions;
 use crate::mcp::message::{
-    Refusal, bad_params, may_be_echoed, meta, no_method, present, serves, text, trimmed,
+    Envelope, Refusal, bad_params, may_be_echoed, meta, no_method, serves, text, trimmed,
 };
 use crate::mcp::param_headers::{PREFIX, decoded};
+use crate::mcp::request::Params;
 use crate::mcp::session::Era;
 
 /// The header that names the method.
@@ -59,31 +59,6 @@ pub(super) struct Misspoken<'a> {
     pub(super) why: Refusal<'a>,
 }
 
-/// As much of a message as headers repeat.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Outline<'a> {
-    #[serde(borrow, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, deserialize_with = "present")]
-    method: Option<&'a RawValue>,
-    #[serde(borrow, deserialize_with = "present")]
-    params: Option<&'a RawValue>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Params<'a> {
-    #[serde(borrow, deserialize_with = "present")]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, deserialize_with = "present")]
-    uri: Option<&'a RawValue>,
-    #[serde(borrow, deserialize_with = "present")]
-    task_id: Option<&'a RawValue>,
-    #[serde(borrow, rename = "_meta", deserialize_with = "present")]
-    meta: Option<&'a RawValue>,
-}
-
 /// Tells how a message is spoken.
 ///
 /// # Errors
@@ -92,8 +67,8 @@ pub(super) fn spoken<'a>(
     headers: &HeaderMap,
     body: &'a [u8],
 ) -> Result<Spoken, Box<Misspoken<'a>>> {
-    // What cannot be read is told so by who reads all of it.
-    let outline: Outline<'a> = serde_json::from_slice(trimmed(body)).unwrap_or_default();
+    // What cannot be read is told so by who reads it next, in the same form.
+    let outline: Envelope<'a> = serde_json::from_slice(trimmed(body)).unwrap_or_default();
     let refused = |error: ErrorData| {
         let status = match error.code {
             ErrorCode::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
