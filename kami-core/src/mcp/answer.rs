@@ -166,7 +166,13 @@ impl Handler {
                 let answered = !answers.is_empty() || state.is_some();
                 if self.becomes_task(&caller.identity, call, answered, &terms)? {
                     let (state, headers) = (state.as_deref(), headers.as_deref());
-                    let state = self.check_call(&caller.identity, call, state, headers)?;
+                    let state = match self.check_call(&caller.identity, call, state, headers) {
+                        Ok(state) => state,
+                        Err(error) => {
+                            self.record_refusal(&caller.identity, &call.name, &error).await;
+                            return Err(error);
+                        }
+                    };
                     return self.begin_task(&caller, call, answers, state, &terms).await;
                 }
             }
@@ -209,6 +215,19 @@ impl Handler {
             back = (answers, Back::Kept(input.state, artifact));
         }
         unanswered(&asked, format!("it asked {MOST_ROUNDS} times in a row"))
+    }
+
+    /// Records that a call was refused before it became a task.
+    async fn record_refusal(&self, identity: &Identity, name: &str, error: &ErrorData) {
+        let code = match error.code {
+            ErrorCode::HEADER_MISMATCH => HEADERS,
+            ErrorCode::INVALID_PARAMS => STATE,
+            _ => FORBIDDEN,
+        };
+        if let Ok(witness) = Witness::new(self.audit(), None).await {
+            let witness = witness.of(identity.name()).counted_by(self.metrics());
+            witness.refused_as(name, code, error.message.to_string());
+        }
     }
 
     /// Checks what a call brings along before it becomes a task, and gives what the guest wants back.
