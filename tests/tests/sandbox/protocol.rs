@@ -80,6 +80,17 @@ fn a_state_opens_for_the_request_that_it_was_given_for_and_no_other() {
     let more = [("requestState", json!(state)), ("inputResponses", answers)];
     let message = call(tool, &more);
     assert_eq!(answer(&again.post(&[], &message))["result"]["resultType"], "complete");
+    // What is refused before it becomes a task is recorded, too.
+    let params = json!({"name": "slow_compute", "arguments": {}, "requestState": "forged"});
+    let refused = answer(&again.post(&[], &with_tasks("tools/call", params)));
+    assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    assert!(again.finish().success());
+    let logs = std::fs::read_dir(lab.data().audit_dir()).expect("there is a log");
+    let logs = logs.map(|file| std::fs::read_to_string(file.expect("it is there").path()));
+    let recorded = logs.filter_map(Result::ok).any(|log| {
+        log.lines().any(|line| line.contains("slow_compute") && line.contains("KAMI-STATE"))
+    });
+    assert!(recorded, "the refusal is in no file of the log");
     let elsewhere = Lab::new();
     elsewhere.install(guest("conformance"));
     let elsewhere = Door::start(elsewhere.data());
