@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod packages;
 pub mod passphrase;
 pub mod policy;
+pub mod questions;
 pub mod recording;
 pub mod rights;
 pub mod scratch;
