@@ -1,6 +1,5 @@
 //! `cargo kami serve`: the installed tools, for agents.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +8,11 @@ use kami_core::mcp::{self, DiscoverOptions, ServeError, Server, ServerOptions};
 use kami_core::registry::{ToolPattern, ToolSelection};
 use kami_core::resolve::{Catalog, CatalogEntry};
 use kami_core::scheduler::ScheduleOptions;
-use tokio::net::TcpListener;
 
 use crate::exit::{Exit, Failure};
 use crate::ops::audit::AuditFlags;
 use crate::ops::door::DoorFlags;
+use crate::ops::listener::{Bound, HttpAddress};
 use crate::ops::selection::SelectionFlags;
 use crate::ops::{host, policy};
 use crate::settings::Settings;
@@ -42,6 +41,7 @@ Examples:
   cargo kami serve --discover --pin search
   cargo kami serve --http 127.0.0.1:3000
   cargo kami serve --http 127.0.0.1:3000 --auth tokens
+  cargo kami serve --http unix:/run/kami/mcp.sock
   cargo kami serve --http 0.0.0.0:3000 --auth tokens --public-url https://tools.example.com
   cargo kami serve --max-concurrent 16 --max-queued 100
   claude mcp add kami -- cargo-kami serve")]
@@ -54,9 +54,12 @@ pub struct Args {
     /// Over HTTP it is for all clients together, and for each one where clients show who they are.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_calls_per_minute: Option<u64>,
-    /// Serve over HTTP at this address of this machine, on /mcp, instead of stdin and stdout
+    /// Serve over HTTP at this address of this machine, or at `unix:PATH`, on /mcp, instead of stdin and
+    /// stdout
+    ///
+    /// HTTP/1.1 and HTTP/2 are spoken. At `unix:PATH` there is a Unix socket, for this user alone.
     #[arg(long, value_name = "ADDRESS")]
-    http: Option<SocketAddr>,
+    http: Option<HttpAddress>,
     #[command(flatten)]
     tools: SelectionFlags,
     /// List only `search_tools` and `call_tool`, by which a model finds the others
@@ -140,14 +143,14 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let tools = count(&*resolver.catalog()?, &options.tools)?;
         let interrupted = interruption()?;
         let server = Server::new(resolver, options);
-        let served = match args.http {
+        let served = match &args.http {
             Some(address) => {
                 let door = args.door.clone();
                 let door = door.options(&settings.data_dir, calls_per_minute, shell)?;
-                let listener = TcpListener::bind(address).await;
-                let listener = listener.with_context(|| format!("listening on {address}"))?;
-                let address = listener.local_addr()?;
-                shell.status("Serving", format_args!("{tools} tools on http://{address}/mcp"));
+                let Bound { listener, place, file: _file } =
+                    address.bind(door.tls.is_some()).await?;
+                door.admit(&listener).map_err(advised)?;
+                shell.status("Serving", format_args!("{tools} tools on {place}"));
                 server.serve_http(listener, door, interrupted).await.map_err(advised)
             }
             None => {
