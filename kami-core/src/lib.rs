@@ -76,6 +76,7 @@ pub mod sandbox;
 pub mod resolve;
 pub mod call;
 pub mod metrics;
+pub mod telemetry;
 pub mod witness;
 
 // Who asks.

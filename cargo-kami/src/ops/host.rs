@@ -4,12 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kami_core::call::{self, CallArguments, CallReport, EventSink, GuestEvent};
+use kami_core::audit::AuditLog;
+use kami_core::call::{
+    self, CallArguments, CallOutcome, CallReport, Continuation, EventSink, GuestEvent,
+};
+use kami_core::digest::Digest;
 use kami_core::engine::{Engine, EngineOptions};
+use kami_core::manifest::Package;
 use kami_core::policy::Ruling;
 use kami_core::resolve::{HostOptions, Resolver, VerifiedTool};
 use kami_core::sandbox::Surroundings;
-use kami_core::scheduler::ScheduleOptions;
+use kami_core::scheduler::{Principal, ScheduleOptions};
 use kami_core::signing::SignedArtifact;
 use kami_core::witness::Witness;
 use tokio::runtime::Runtime;
@@ -17,6 +22,7 @@ use tokio::runtime::Runtime;
 use super::compiler;
 use crate::env_vars;
 use crate::exit::{Exit, Failure};
+use crate::ops::questions::AnswerOptions;
 use crate::ops::secrets;
 use crate::settings::Settings;
 use crate::shell::{Shell, printable, quoted};
@@ -138,22 +144,81 @@ pub fn environment() -> std::collections::BTreeMap<String, String> {
 }
 
 /// The method of every call that a person makes, as the audit log has it.
-pub const CALL: &str = "tools/call";
+const CALL: &str = "tools/call";
 
-/// Calls a tool while showing its log lines, until it ends or the person interrupts, and has a
-/// witness record it.
+/// The most times that a tool is entered for one call.
+const MOST_ROUNDS: usize = 32;
+
+/// A call that a person makes, as it is recorded.
+#[derive(Clone)]
+pub struct Calling {
+    pub log: Arc<AuditLog>,
+    /// How the log names the command.
+    pub client: &'static str,
+    /// By which name the tool is called.
+    pub name: String,
+    pub package: Package,
+    /// Of the artifact.
+    pub digest: Digest,
+    pub arguments: CallArguments,
+}
+
+impl Calling {
+    /// Has it recorded that the tool is about to be entered.
+    ///
+    /// # Errors
+    /// While the log cannot be written.
+    pub async fn witness(&self) -> anyhow::Result<Witness> {
+        let mut witness = Witness::new(Some(&self.log), Some(self.client.to_owned())).await?;
+        witness.saw(&self.name, CALL, &self.package, self.digest, self.arguments.text());
+        Ok(witness)
+    }
+}
+
+/// Calls a tool while showing its log lines, and answers what it asks, until it ends or the person
+/// interrupts.
 ///
 /// # Errors
-/// Where signals cannot be awaited.
+/// Where signals cannot be awaited, or the terminal cannot be read.
 pub async fn call(
     tool: &VerifiedTool,
-    arguments: CallArguments,
+    calling: &Calling,
     mut witness: Witness,
+    answers: &AnswerOptions,
+    shell: &Shell,
+) -> anyhow::Result<Result<CallReport, Exit>> {
+    let mut continuation = Continuation::default();
+    for _ in 0..MOST_ROUNDS {
+        let entered = enter(tool, calling, witness, continuation, shell).await?;
+        let Ok(report) = entered else { return Ok(entered) };
+        let CallOutcome::InputRequired(asked) = &report.outcome else { return Ok(Ok(report)) };
+        let answered = tokio::select! {
+            answered = answers.answer(&calling.name, asked, shell) => answered?,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("waiting for Ctrl-C")?;
+                return Ok(Err(Exit::Interrupted));
+            }
+        };
+        let Some(given) = answered else { return Ok(Ok(report)) };
+        continuation = Continuation { answers: given, state: asked.state.clone() };
+        witness = calling.witness().await?;
+    }
+    let message = format!("`{}` asked {MOST_ROUNDS} times in a row", calling.name);
+    Err(Failure::new(Exit::Tool, message).into())
+}
+
+/// Enters the tool once.
+async fn enter(
+    tool: &VerifiedTool,
+    calling: &Calling,
+    mut witness: Witness,
+    continuation: Continuation,
     shell: &Shell,
 ) -> anyhow::Result<Result<CallReport, Exit>> {
     let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
     witness.knows(tool.verified());
-    let running = call::call(tool, arguments, witness.watch(Arc::new(Forward(sender))));
+    let (who, sink) = (Principal::default(), witness.watch(Arc::new(Forward(sender))));
+    let running = call::call_as(who, tool, calling.arguments.clone(), continuation, sink);
     tokio::pin!(running);
     let report = loop {
         tokio::select! {

@@ -117,9 +117,24 @@ impl HttpAddress {
 /// TLS with a certificate and its key, where files of them are named.
 ///
 /// # Errors
-/// Where they are of no use.
-pub fn tls(files: Option<(PathBuf, PathBuf)>) -> anyhow::Result<Option<ServerTls>> {
-    let Some((certificate, key)) = files else { return Ok(None) };
+/// Where only one of them is, or they are of no use.
+pub fn tls(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> anyhow::Result<Option<ServerTls>> {
+    let (certificate, key) = match (certificate, key) {
+        (None, None) => return Ok(None),
+        (Some(certificate), Some(key)) => (certificate, key),
+        (one, _) => {
+            let (said, needed) = match one {
+                Some(_) => ("tls-cert", "tls-key"),
+                None => ("tls-key", "tls-cert"),
+            };
+            let message = format!("`{said}` means nothing without `{needed}`");
+            let help = format!("add `--{needed} FILE`");
+            return Err(Failure::new(Exit::Usage, message).help(help).into());
+        }
+    };
     let opened = ServerTls::open(TlsFiles { certificate, key });
     opened.map(Some).map_err(|error| {
         let help = error.help();

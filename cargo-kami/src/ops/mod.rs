@@ -24,12 +24,15 @@ pub mod outcome;
 pub mod packages;
 pub mod passphrase;
 pub mod policy;
+pub mod questions;
 pub mod recording;
 pub mod rights;
 pub mod scratch;
 pub mod secrets;
 pub mod selection;
 pub mod source;
+#[cfg(feature = "otlp")]
+pub mod telemetry;
 pub mod tokens;
 pub mod toolchain;
 

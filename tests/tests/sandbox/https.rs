@@ -261,7 +261,7 @@ fn files_that_make_no_tls_are_refused_with_the_reason() {
         &["--http", "127.0.0.1:0", "--tls-key", "x"],
         &["--tls-cert", "x", "--tls-key", "x"],
     ] {
-        place.lab.cargo_kami(&[&["serve"], flags].concat()).expect(2, "required");
+        place.lab.cargo_kami(&[&["serve"], flags].concat()).expect(2, "means nothing without");
     }
 }
 

@@ -41,6 +41,7 @@ mod trust;
 mod registry;
 mod secrets;
 mod audit;
+mod telemetry;
 mod record;
 mod not_artifacts;
 mod bombs;
