@@ -135,6 +135,8 @@ impl ServerTlsError {
 #[derive(Clone)]
 pub struct ServerTls {
     files: TlsFiles,
+    /// How they were before they were read.
+    seen: [State; 2],
     current: Arc<Current>,
     config: Arc<ServerConfig>,
 }
@@ -156,6 +158,7 @@ impl ServerTls {
     /// Where they cannot be read or do not belong together.
     pub fn open(files: TlsFiles) -> Result<Self, ServerTlsError> {
         let provider = Arc::new(ring::default_provider());
+        let seen = files.state();
         let certified = load(&files, &provider)?;
         let current = Arc::new(Current(RwLock::new(Arc::new(certified))));
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -164,7 +167,7 @@ impl ServerTls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1.to_vec()];
-        Ok(Self { files, current, config: Arc::new(config) })
+        Ok(Self { files, seen, current, config: Arc::new(config) })
     }
 
     pub(super) fn acceptor(&self) -> Acceptor {
@@ -173,7 +176,7 @@ impl ServerTls {
 
     /// Takes what is renewed, for ever.
     pub(in crate::mcp) async fn renew(&self) -> Infallible {
-        let mut known = self.files.state();
+        let mut known = self.seen;
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
             let files = self.files.clone();
