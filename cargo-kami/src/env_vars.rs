@@ -67,6 +67,17 @@ pub const OTLP_HEADERS: Variable = Variable {
     doc: "What it shows there, such as `authorization=Bearer%20...`",
 };
 
+/// Read by the library that sends, as are those of other signals.
+const OTLP_TRACES_HEADERS: Variable =
+    Variable { name: "OTEL_EXPORTER_OTLP_TRACES_HEADERS", doc: "The same with traces alone" };
+
+const OTLP_METRICS_HEADERS: Variable =
+    Variable { name: "OTEL_EXPORTER_OTLP_METRICS_HEADERS", doc: "The same with metrics alone" };
+
+/// Read by that library, too.
+pub const OTLP_RESOURCE: Variable =
+    Variable { name: "OTEL_RESOURCE_ATTRIBUTES", doc: "What else it is told about this server" };
+
 pub const OTLP_SERVICE: Variable =
     Variable { name: "OTEL_SERVICE_NAME", doc: "By which name it is known there [default: kami]" };
 
@@ -114,7 +125,8 @@ pub const ALL: &[Variable] = &[
 ];
 
 /// What is this program's alone, and granted to no tool by whatever name.
-pub const PRIVATE: &[Variable] = &[SECRETS_PASSPHRASE, KEY_PASSPHRASE, OTLP_HEADERS];
+pub const PRIVATE: &[Variable] =
+    &[SECRETS_PASSPHRASE, KEY_PASSPHRASE, OTLP_HEADERS, OTLP_TRACES_HEADERS, OTLP_METRICS_HEADERS];
 
 /// The variables that say what an option says, the first of which holds.
 pub fn of_key(key: &str) -> Vec<String> {

@@ -55,6 +55,6 @@ fn run(typed: Typed, shell: &mut Shell) -> anyhow::Result<Exit> {
     let Cli { flags, command } = Cli::from_arg_matches(&matches)?;
     *shell = Shell::new(flags.color, flags.quiet);
     let settings = Settings::of(&flags, config)?;
-    logging::start(&flags, shell)?;
+    logging::start(&flags, &settings.config, shell)?;
     commands::run(command, &settings, shell)
 }

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::Config;
 use crate::settings::Flags;
 use crate::shell::Shell;
 
@@ -21,12 +22,22 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging for the whole process, by a filter or else by the number of `-v`.
+/// Reads a filter as it is typed.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Starts logging for the whole process, by a filter or else by the number of `-v`. A `-v` that was
+/// typed holds instead of a filter that was not.
 ///
 /// # Errors
 /// Where the filter cannot be read.
-pub fn start(flags: &Flags, shell: &Shell) -> anyhow::Result<()> {
-    let filter = match &flags.log {
+pub fn start(flags: &Flags, config: &Config, shell: &Shell) -> anyhow::Result<()> {
+    let louder = config.is_typed("verbose") && !config.is_typed("log");
+    let filter = match flags.log.as_ref().filter(|_| !louder) {
         Some(value) => EnvFilter::try_new(value)
             .with_context(|| format!("reading the log filter `{value}`"))?,
         None => EnvFilter::new(LEVELS[usize::from(flags.verbose).min(LEVELS.len() - 1)]),

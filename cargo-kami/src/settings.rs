@@ -10,7 +10,7 @@ use kami_core::registry::DataDir;
 
 use crate::config::Config;
 use crate::env_vars;
-use crate::logging::LogFormat;
+use crate::logging::{self, LogFormat};
 use crate::ops::compiler::CompileLimits;
 use crate::shell::Color;
 
@@ -23,10 +23,10 @@ const MOST: u64 = 1 << 20;
 #[command(next_help_heading = "Global options")]
 pub struct Flags {
     /// Where installed tools, grants and keys are kept [default: ~/.kami]
-    #[arg(long, global = true, value_name = "DIR", env = env_vars::DATA_DIR.name, hide_env = true)]
+    #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// The config file, which says what is not typed [default: config.toml in the data directory]
-    #[arg(long, global = true, value_name = "FILE", env = env_vars::CONFIG.name, hide_env = true)]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The policy file, which always wins [default: kami-policy.toml in the data directory]
     #[arg(long, global = true, value_name = "FILE")]
@@ -47,7 +47,13 @@ pub struct Flags {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// What is logged, such as `debug` or `kami_core=trace,rmcp=warn`; `-v` is a shorter way
-    #[arg(long, global = true, value_name = "FILTER", hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        value_parser = logging::filter,
+        hide_short_help = true
+    )]
     pub log: Option<String>,
     /// How it is logged: as `plain` text, or each event as a line of `json`
     #[arg(
@@ -102,7 +108,7 @@ impl Settings {
     /// Where nothing says where the data directory is.
     pub fn of(flags: &Flags, config: Config) -> anyhow::Result<Self> {
         let data_dir = data_dir(flags.data_dir.as_ref())?;
-        let policy = match flags.policy.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        let policy = match &flags.policy {
             Some(path) => PolicyFile::required(absolute(path, "the policy")?),
             None => PolicyFile::optional(data_dir.policy_file()),
         };
@@ -120,7 +126,6 @@ impl Settings {
 /// Where there is no home to have it in.
 pub fn data_dir(given: Option<&PathBuf>) -> anyhow::Result<DataDir> {
     let home = || std::env::home_dir().map(|home| home.join(".kami"));
-    let given = given.filter(|path| !path.as_os_str().is_empty());
     let path = given.cloned().or_else(home).with_context(|| {
         format!("there is no home directory: give --data-dir or set {}", env_vars::DATA_DIR.name)
     })?;

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -18,6 +19,9 @@ const STATUS: Style = AnsiColor::BrightGreen.on_default().bold();
 const NOTE: Style = AnsiColor::BrightCyan.on_default().bold();
 const WARNING: Style = AnsiColor::BrightYellow.on_default().bold();
 const ERROR: Style = AnsiColor::BrightRed.on_default().bold();
+
+/// Held from a question to its answer: what is typed answers the question that is shown.
+static PROMPT: Mutex<()> = Mutex::new(());
 
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -194,6 +198,7 @@ impl Shell {
     /// # Errors
     /// Where the answer cannot be read.
     pub fn line(&self, prompt: impl Display) -> io::Result<Option<String>> {
+        let _turn = PROMPT.lock().unwrap_or_else(PoisonError::into_inner);
         // Others can write while the person thinks.
         let mut stderr = io::stderr();
         write!(stderr, "{prompt} ")?;
@@ -211,6 +216,7 @@ impl Shell {
         if !self.interactive() {
             return Ok(None);
         }
+        let _turn = PROMPT.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stderr = io::stderr().lock();
         write!(stderr, "{} ", self.paint(NOTE, &prompt.to_string()))?;
         stderr.flush()?;

@@ -6,13 +6,15 @@
 //!
 //! # Security
 //! What is told are names, codes, times and sizes: no arguments, no results, and no words of a guest.
-//! A name is that of something installed, and never what a client made up.
+//! A name is that of something installed, and never what a client made up. Of what a client says about
+//! its trace, only the numbers are taken; its `tracestate` is free text, and goes nowhere.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use opentelemetry::global::{BoxedSpan, BoxedTracer};
+use opentelemetry::global::BoxedTracer;
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt as _,
@@ -25,9 +27,6 @@ use crate::engine::Engine;
 use crate::manifest::Package;
 use crate::metrics::{DURATIONS, MEMORIES};
 
-/// The longest `tracestate` that is passed on, as W3C has it.
-const LONGEST_STATE: usize = 512;
-
 /// Makes spans and counts. Clones count together.
 #[derive(Debug, Clone)]
 pub struct Telemetry(Arc<Instruments>);
@@ -35,7 +34,6 @@ pub struct Telemetry(Arc<Instruments>);
 #[derive(Debug)]
 struct Instruments {
     tracer: BoxedTracer,
-    meter: Meter,
     operation: Histogram<f64>,
     inside: Histogram<f64>,
     memory: Histogram<u64>,
@@ -44,8 +42,8 @@ struct Instruments {
 }
 
 impl Telemetry {
-    /// Tells to `tracer` and `meter`.
-    pub fn new(tracer: BoxedTracer, meter: Meter) -> Self {
+    /// Tells to `tracer` and `meter`, also numbers of `engine`, which lives as long as they are collected.
+    pub fn new(tracer: BoxedTracer, meter: &Meter, engine: &Engine) -> Self {
         let seconds = |name: &'static str, help: &'static str| {
             let histogram = meter.f64_histogram(name).with_unit("s").with_description(help);
             histogram.with_boundaries(DURATIONS.to_vec()).build()
@@ -75,65 +73,69 @@ impl Telemetry {
                 .with_description("Fuel that was burnt, where it is metered")
                 .build(),
             tracer,
-            meter,
         };
+        watch(meter, engine);
         Self(Arc::new(instruments))
-    }
-
-    /// Has numbers of an engine read whenever somebody collects them.
-    pub fn watch(&self, engine: &Engine) {
-        let meter = &self.0.meter;
-        let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let gauge = |name: &'static str, help, read: Box<dyn Fn(&Engine) -> u64 + Send + Sync>| {
-            let engine = engine.clone();
-            let gauge = meter.u64_observable_gauge(name).with_description(help);
-            gauge.with_callback(move |observer| observer.observe(read(&engine), &[])).build();
-        };
-        let running = move |engine: &Engine| number(engine.scheduler().running());
-        let waiting = move |engine: &Engine| number(engine.scheduler().waiting());
-        gauge("kami.calls.running", "Calls that have a place", Box::new(running));
-        gauge("kami.calls.waiting", "Calls that wait for one", Box::new(waiting));
-        let places = |engine: &Engine| engine.places().into();
-        gauge("kami.places", "The most calls that run at once", Box::new(places));
-        let counter = |name: &'static str, help, read: fn(&Engine) -> u64| {
-            let engine = engine.clone();
-            let counter = meter.u64_observable_counter(name).with_description(help);
-            counter.with_callback(move |observer| observer.observe(read(&engine), &[])).build();
-        };
-        let help = "Components whose native code was kept";
-        counter("kami.native_code_cache.hits", help, |engine| engine.cache_lookups().hits);
-        let help = "Components that had to be compiled";
-        counter("kami.native_code_cache.misses", help, |engine| engine.cache_lookups().misses);
     }
 
     /// Begins to tell of a request, which is a part of a client's span if it said so.
     pub fn begin(&self, method: &'static str, parent: Option<&TraceParent>) -> CallSpan {
-        let Instruments { tracer, .. } = &*self.0;
-        let context = match parent {
-            Some(parent) => Context::new().with_remote_span_context(parent.context.clone()),
-            None => Context::new(),
-        };
         let mut attributes = vec![KeyValue::new("mcp.method.name", method)];
         if method == TOOL_CALL {
             attributes.push(KeyValue::new("gen_ai.operation.name", "execute_tool"));
         }
-        let builder = SpanBuilder::from_name(method).with_kind(SpanKind::Server);
-        let span = tracer.build_with_context(builder.with_attributes(attributes.clone()), &context);
-        CallSpan { telemetry: self.clone(), span, started: Instant::now(), method, attributes }
+        CallSpan {
+            telemetry: self.clone(),
+            parent: parent.map(|parent| parent.context.clone()),
+            begun: SystemTime::now(),
+            started: Instant::now(),
+            method,
+            name: Cow::Borrowed(method),
+            attributes,
+            version: None,
+        }
     }
+}
+
+/// Has numbers of an engine read whenever somebody collects them.
+fn watch(meter: &Meter, engine: &Engine) {
+    let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let gauge = |name: &'static str, help, read: Box<dyn Fn(&Engine) -> u64 + Send + Sync>| {
+        let engine = engine.clone();
+        let gauge = meter.u64_observable_gauge(name).with_description(help);
+        gauge.with_callback(move |observer| observer.observe(read(&engine), &[])).build();
+    };
+    let running = move |engine: &Engine| number(engine.scheduler().running());
+    let waiting = move |engine: &Engine| number(engine.scheduler().waiting());
+    gauge("kami.calls.running", "Calls that have a place", Box::new(running));
+    gauge("kami.calls.waiting", "Calls that wait for one", Box::new(waiting));
+    let places = |engine: &Engine| engine.places().into();
+    gauge("kami.places", "The most calls that run at once", Box::new(places));
+    let counter = |name: &'static str, help, read: fn(&Engine) -> u64| {
+        let engine = engine.clone();
+        let counter = meter.u64_observable_counter(name).with_description(help);
+        counter.with_callback(move |observer| observer.observe(read(&engine), &[])).build();
+    };
+    let help = "Components whose native code was kept";
+    counter("kami.native_code_cache.hits", help, |engine| engine.cache_lookups().hits);
+    let help = "Components that had to be compiled";
+    counter("kami.native_code_cache.misses", help, |engine| engine.cache_lookups().misses);
 }
 
 const TOOL_CALL: &str = "tools/call";
 const PROMPT: &str = "prompts/get";
 
-/// One request, until it is known what came of it.
+/// One request, until it is known what came of it. Nothing is told of one that is dropped before.
 pub struct CallSpan {
     telemetry: Telemetry,
-    span: BoxedSpan,
+    parent: Option<SpanContext>,
+    begun: SystemTime,
     started: Instant,
     method: &'static str,
+    name: Cow<'static, str>,
     /// What the numbers are told apart by.
     attributes: Vec<KeyValue>,
+    version: Option<String>,
 }
 
 impl CallSpan {
@@ -145,16 +147,11 @@ impl CallSpan {
             _ => None,
         };
         if let Some(key) = key {
-            self.span.update_name(format!("{} {name}", self.method));
-            let name = KeyValue::new(key, name.to_owned());
-            self.span.set_attribute(name.clone());
-            self.attributes.push(name);
+            self.name = Cow::Owned(format!("{} {name}", self.method));
+            self.attributes.push(KeyValue::new(key, name.to_owned()));
         }
-        let id = KeyValue::new("kami.package.id", package.id.to_string());
-        self.span.set_attribute(id.clone());
-        self.attributes.push(id);
-        let version = package.version.to_string();
-        self.span.set_attribute(KeyValue::new("kami.package.version", version));
+        self.attributes.push(KeyValue::new("kami.package.id", package.id.to_string()));
+        self.version = Some(package.version.to_string());
     }
 
     /// Ends with what came of it: `failure` is the code of what went wrong, and `stats` is what the
@@ -163,14 +160,15 @@ impl CallSpan {
         if let Some(code) = failure {
             // The conventions have a word of their own for what a tool says itself.
             let kind = if code == "KAMI-TOOL" { "tool_error" } else { code };
-            let kind = KeyValue::new("error.type", kind);
-            self.span.set_attribute(kind.clone());
-            self.span.set_status(Status::error(code));
-            self.attributes.push(kind);
+            self.attributes.push(KeyValue::new("error.type", kind));
         }
-        let Instruments { operation, inside, memory, cpu, fuel, .. } = &*self.telemetry.0;
+        let took = self.started.elapsed();
+        let Instruments { tracer, operation, inside, memory, cpu, fuel } = &*self.telemetry.0;
         let attributes = &*self.attributes;
-        operation.record(self.started.elapsed().as_secs_f64(), attributes);
+        operation.record(took.as_secs_f64(), attributes);
+        let mut details = self.attributes.clone();
+        let version = self.version.take();
+        details.extend(version.map(|version| KeyValue::new("kami.package.version", version)));
         if let Some(stats) = stats.filter(|stats| !stats.inside.is_zero()) {
             let [seconds, busy] = [stats.inside, stats.cpu].map(|time| time.as_secs_f64());
             let peak = stats.memory_peak_bytes;
@@ -179,11 +177,24 @@ impl CallSpan {
             cpu.add(busy, attributes);
             fuel.add(stats.fuel.unwrap_or_default(), attributes);
             let peak = i64::try_from(peak).unwrap_or(i64::MAX);
-            self.span.set_attribute(KeyValue::new("kami.guest.duration", seconds));
-            self.span.set_attribute(KeyValue::new("kami.guest.cpu.time", busy));
-            self.span.set_attribute(KeyValue::new("kami.guest.memory.peak", peak));
+            details.push(KeyValue::new("kami.guest.duration", seconds));
+            details.push(KeyValue::new("kami.guest.cpu.time", busy));
+            details.push(KeyValue::new("kami.guest.memory.peak", peak));
         }
-        self.span.end();
+        let context = match self.parent {
+            Some(parent) => Context::new().with_remote_span_context(parent),
+            None => Context::new(),
+        };
+        let builder = SpanBuilder::from_name(self.name)
+            .with_kind(SpanKind::Server)
+            .with_start_time(self.begun)
+            .with_attributes(details);
+        let mut span = tracer.build_with_context(builder, &context);
+        if let Some(code) = failure {
+            span.set_status(Status::error(code));
+        }
+        // The clock of the day may have been set meanwhile.
+        span.end_with_timestamp(self.begun + took);
     }
 }
 
@@ -224,18 +235,6 @@ impl FromStr for TraceParent {
 }
 
 impl TraceParent {
-    /// With the `tracestate` that came with it; one that is not valid counts as none.
-    #[must_use]
-    pub fn with_state(mut self, state: Option<&str>) -> Self {
-        let state = state.filter(|state| state.len() <= LONGEST_STATE);
-        if let Some(state) = state.and_then(|state| TraceState::from_str(state).ok()) {
-            let context = &self.context;
-            let (trace, span) = (context.trace_id(), context.span_id());
-            self.context = SpanContext::new(trace, span, context.trace_flags(), true, state);
-        }
-        self
-    }
-
     /// As it came.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -252,9 +251,6 @@ mod tests {
         let parent: TraceParent = text.parse().unwrap();
         assert_eq!(parent.as_str(), text);
         assert!(parent.context.is_sampled() && parent.context.is_remote());
-        let parent = parent.with_state(Some("a=1,b=2"));
-        assert_eq!(parent.context.trace_state().get("b"), Some("2"));
-        assert_eq!(parent.clone().with_state(Some("=")).context, parent.context);
         for bad in [
             "",
             "00",

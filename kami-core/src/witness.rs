@@ -169,6 +169,15 @@ impl Witness {
         }
     }
 
+    /// Counts that the call was refused, and records nothing: whoever is refused so often must not push
+    /// what others did out of any log.
+    pub fn overlooks(mut self, code: &'static str) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.refused(code);
+        }
+        self.span = None;
+    }
+
     /// Records what came of the call.
     pub fn ended<T>(mut self, report: &Report<T>) {
         if let Some(metrics) = self.metrics.take() {

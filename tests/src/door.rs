@@ -9,7 +9,7 @@ use std::time::Instant;
 use kami_core::registry::DataDir;
 use serde_json::{Value, json};
 
-use crate::guests::program;
+use crate::guests::{program, without_settings};
 use crate::server::PATIENCE;
 #[cfg(target_os = "linux")]
 use crate::soak::Vitals;
@@ -62,6 +62,7 @@ impl Door {
     pub fn start_at(address: &str, data: &DataDir, flags: &[&str], log: &str) -> Self {
         let mut command = Command::new(program());
         command.args(["serve", "--http", address, "--data-dir"]).arg(data.path()).args(flags);
+        without_settings(&mut command);
         command.env("KAMI_LOG", log).env("NO_COLOR", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");

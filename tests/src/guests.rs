@@ -26,6 +26,17 @@ pub fn program() -> &'static Path {
     PROGRAM.get_or_init(|| executable("cargo-kami", "cargo-kami"))
 }
 
+/// Takes out of a command's environment what would make `cargo-kami` do something else than a test says.
+pub fn without_settings(command: &mut Command) {
+    for (variable, _) in std::env::vars_os() {
+        let name = variable.to_string_lossy().to_uppercase();
+        let set = ["KAMI_", "OTEL_"].iter().any(|prefix| name.starts_with(prefix));
+        if set || name == "RUST_LOG" || name.ends_with("_PROXY") {
+            command.env_remove(&variable);
+        }
+    }
+}
+
 /// The native server that the measurements compare with.
 pub fn native_peer() -> &'static Path {
     static PEER: OnceLock<PathBuf> = OnceLock::new();

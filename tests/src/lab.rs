@@ -15,7 +15,7 @@ use kami_core::signing::{SecretKey, SignedArtifact, TrustStore, Unsigned, sign};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::guests::{guest, program};
+use crate::guests::{guest, program, without_settings};
 
 /// The id of the package called `name`.
 pub fn id(name: &str) -> String {
@@ -183,7 +183,7 @@ impl Lab {
         let mut command = Command::new(program());
         command.args(arguments).arg("--data-dir").arg(self.data.path());
         command.current_dir(self.directory.path());
-        command.env_remove("KAMI_LOG").env_remove("RUST_LOG").env_remove("KAMI_POLICY");
+        without_settings(&mut command);
         command.envs(environment.iter().copied());
         Ran::new(command.output().expect("the program starts"))
     }

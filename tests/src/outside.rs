@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use kami_core::registry::DataDir;
 use tempfile::TempDir;
 
-use crate::guests::{cargo, program, root};
+use crate::guests::{cargo, program, root, without_settings};
 
 /// The longest silence of a terminal: cargo says nothing while it compiles one large crate.
 const SILENCE: Duration = Duration::from_secs(300);
@@ -55,10 +55,11 @@ impl Outside {
         for (variable, _) in std::env::vars_os() {
             let name = variable.to_string_lossy();
             let ours = name.starts_with("CARGO_") && name != "CARGO_HOME";
-            if ours || name.starts_with("KAMI_") || name.starts_with("RUST_") || name == "CARGO" {
+            if ours || name.starts_with("RUST_") || name == "CARGO" {
                 command.env_remove(&variable);
             }
         }
+        without_settings(&mut command);
         command.env("PATH", path_with_program());
         command.env("KAMI_DATA_DIR", self.data().path());
         command.env("CARGO_BUILD_BUILD_DIR", build_directory());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kami_core::registry::DataDir;
 use serde_json::{Value, json};
 
-use crate::guests::program;
+use crate::guests::{program, without_settings};
 
 /// The longest that anything may take which ends at all, on a slow and busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,6 +71,7 @@ impl Server {
         environment: &[(&str, &str)],
     ) -> Self {
         command.args(["--quiet", "serve", "--data-dir"]).arg(data.path()).args(flags);
+        without_settings(&mut command);
         command.env("KAMI_LOG", "warn").env("NO_COLOR", "1");
         command.envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

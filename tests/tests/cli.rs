@@ -300,7 +300,7 @@ fn a_tool_that_asks_is_answered_by_a_flag_or_at_the_terminal() {
     let declined = form("elicit-1=decline");
     assert!(declined.data(0).contains("action=decline"));
     for (answer, code, told) in [
-        ("elicit-1=perhaps", 1, "neither a JSON object nor `decline`"),
+        ("elicit-1=perhaps", 1, "neither a JSON object nor `accept`, `decline` or `cancel`"),
         ("other=decline", 19, "answer it with --answer 'elicit-1=...'"),
     ] {
         let reply = form(answer);

@@ -10,15 +10,14 @@ use kami_core::registry::{ToolPattern, ToolSelection};
 use kami_core::resolve::{Catalog, CatalogEntry};
 use kami_core::scheduler::ScheduleOptions;
 
-use crate::config::Config;
-use crate::env_vars;
+use crate::config::{Config, Spoken};
 use crate::exit::{Exit, Failure};
 use crate::ops::audit::AuditFlags;
 use crate::ops::door::DoorFlags;
 use crate::ops::listener::{Bound, HttpAddress};
 use crate::ops::selection::SelectionFlags;
 #[cfg(feature = "otlp")]
-use crate::ops::telemetry::{Exporter, TelemetryFlags};
+use crate::ops::telemetry::TelemetryFlags;
 use crate::ops::{host, policy};
 use crate::settings::Settings;
 use crate::shell::Shell;
@@ -37,8 +36,8 @@ const HTTP_DRAIN_SECONDS: u64 = 10;
 /// call runs in a fresh sandbox. Tools that are installed or removed meanwhile are announced. At
 /// the end of the input, what was accepted is answered; then the server ends.
 ///
-/// Each option can also stand in the config file under [serve], in one of its profiles, or in the
-/// environment; `cargo kami config` shows what holds.
+/// Each option but `--stdio` and `--profile` can also stand in the config file under [serve], in one
+/// of its profiles, or in the environment; `cargo kami config` shows what holds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -74,7 +73,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_calls_per_minute: Option<u64>,
     /// Take what the table [profile.NAME] of the config file says, too
-    #[arg(long, value_name = "NAME", env = env_vars::PROFILE.name, hide_env = true)]
+    #[arg(long, value_name = "NAME")]
     profile: Option<String>,
     /// Serve over HTTP at this address of this machine, or at `unix:PATH`, on /mcp, instead of stdin and
     /// stdout
@@ -82,7 +81,7 @@ pub struct Args {
     /// HTTP/1.1 and HTTP/2 are spoken. At `unix:PATH` there is a Unix socket, for this user alone.
     #[arg(long, value_name = "ADDRESS")]
     http: Option<HttpAddress>,
-    /// Serve on stdin and stdout, also where the config file has an address
+    /// Serve on stdin and stdout, also where the config file or the environment has an address
     #[arg(long, conflicts_with = "http")]
     stdio: bool,
     #[command(flatten)]
@@ -184,12 +183,16 @@ impl Args {
     /// Refuses options that mean something with another one only, if that is not there.
     fn check(&self, config: &Config) -> Result<(), Failure> {
         if !self.discover {
-            config.refuse(&["pin"], "--discover")?;
+            config.refuse(&["pin"], "--discover", Spoken::ForThisRun)?;
         }
-        if self.address().is_none() {
-            config.refuse(DoorFlags::KEYS, "--http 127.0.0.1:3000")?;
+        match self.address() {
+            Some(_) => self.door.check(),
+            // The environment speaks of HTTP to whoever serves over it.
+            None if self.stdio => {
+                config.refuse(DoorFlags::KEYS, "--http 127.0.0.1:3000", Spoken::OnTheLine)
+            }
+            None => config.refuse(DoorFlags::KEYS, "--http 127.0.0.1:3000", Spoken::ForThisRun),
         }
-        self.door.check(config)
     }
 }
 
@@ -211,7 +214,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             stats: args.stats,
             audit: Some(Arc::clone(&log)),
             #[cfg(feature = "otlp")]
-            telemetry: exporter.as_ref().map(Exporter::telemetry),
+            telemetry: exporter.as_ref().map(|exporter| exporter.telemetry(resolver.engine())),
             calls_per_minute,
             tools: args.tools.selection(),
             discover: args.discover.then(|| DiscoverOptions { pins: args.pin.clone() }),

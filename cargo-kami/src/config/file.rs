@@ -1,5 +1,6 @@
 //! The config file: TOML, whose keys are the long names of flags.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::ops::Range;
@@ -39,9 +40,18 @@ impl ConfigFile {
     /// # Errors
     /// Where it cannot be read.
     pub(super) fn read(path: &Path, required: bool) -> anyhow::Result<Self> {
-        let reading = || format!("reading the config file {}", path.display());
-        let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        let reading = || {
+            let message = format!("the config file {} cannot be read", path.display());
+            Failure::new(Exit::Usage, message)
+        };
+        // A pipe would keep whoever opens it.
+        let found = std::fs::metadata(path).and_then(|found| match found.is_file() {
+            true => File::open(path),
+            false => Err(io::Error::other("it is no regular file")),
+        });
+        let file = match found {
+            Err(error) if !required && matches!(error.kind(), NotFound | NotADirectory) => {
                 return Ok(Self(String::new()));
             }
             file => file.with_context(reading)?,
@@ -184,6 +194,12 @@ impl Reader<'_> {
                 };
                 self.problem(value.span(), message, &why, Some(help));
             }
+            if layer.0.contains_key(&kebab) {
+                let message = format!("`{kebab}` is given twice");
+                let help = Some("keep one of them, preferably with `-`".to_owned());
+                let label = "the same key with `-` and with `_`";
+                self.problem(written.span(), message, label, help);
+            }
             let line = self.text[..value.span().start].matches('\n').count() + 1;
             let origin = Origin::File { path: self.path.to_owned(), line };
             layer.0.insert(kebab, Layered { values, origin });
@@ -197,7 +213,7 @@ impl Reader<'_> {
         key: &Arg,
         name: &str,
         value: &Spanned<DeValue<'_>>,
-    ) -> Option<Vec<String>> {
+    ) -> Option<Vec<OsString>> {
         let many = matches!(key.get_action(), ArgAction::Append);
         let flag = match key.get_action() {
             ArgAction::SetTrue => true,
@@ -206,11 +222,11 @@ impl Reader<'_> {
         let base = self.path.parent().filter(|_| is_path(key));
         let one = |value: &Spanned<DeValue<'_>>| match value.get_ref() {
             DeValue::String(text) if !flag => Some(match base {
-                Some(base) => base.join(&**text).display().to_string(),
-                None => text.to_string(),
+                Some(base) => base.join(&**text).into_os_string(),
+                None => OsString::from(&**text),
             }),
-            DeValue::Boolean(said) if flag => Some(said.to_string()),
-            DeValue::Integer(_) if !flag => number(value),
+            DeValue::Boolean(said) if flag => Some(said.to_string().into()),
+            DeValue::Integer(_) if !flag => number(value).map(OsString::from),
             _ => None,
         };
         let (values, expected) = match value.get_ref() {

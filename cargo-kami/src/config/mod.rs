@@ -14,14 +14,14 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::diagnostic::relative;
-use crate::env_vars;
+use crate::env_vars::{self, Variable};
 use crate::exit::{Exit, Failure};
 use crate::settings;
 use crate::shell::{Color, Shell};
@@ -74,7 +74,7 @@ pub enum Origin {
 /// A value that stands for what is not typed.
 #[derive(Debug, Clone)]
 struct Layered {
-    values: Vec<String>,
+    values: Vec<OsString>,
     origin: Origin,
 }
 
@@ -101,20 +101,43 @@ impl Typed {
     /// Where the file or a variable says what cannot be, or the file cannot be read.
     pub fn merge(self) -> anyhow::Result<(ArgMatches, Config)> {
         let Self { mut command, words, matches } = self;
-        let given = matches.get_one::<PathBuf>("config").filter(|path| !is_empty(path));
-        let path = match given {
+        let typed = |matches: &ArgMatches, id: &str| {
+            matches.value_source(id) == Some(ValueSource::CommandLine)
+        };
+        // What chooses the rest is not in the file.
+        let (mut global, mut serve) = (Layer::default(), Layer::default());
+        global.add_variable("data-dir", &env_vars::DATA_DIR);
+        global.add_variable("config", &env_vars::CONFIG);
+        serve.add_variable("profile", &env_vars::PROFILE);
+        let chosen = |id: &str, key: &str, layer: &Layer| {
+            let given = matches.get_one::<PathBuf>(id).cloned();
+            given.or_else(|| layer.0.get(key)?.values.first().map(PathBuf::from))
+        };
+        let given = chosen("config", "config", &global);
+        let path = match &given {
             Some(path) => settings::absolute(path, "the config file")?,
-            None => settings::data_dir(matches.get_one::<PathBuf>("data_dir"))?.config_file(),
+            None => {
+                let data = chosen("data_dir", "data-dir", &global);
+                settings::data_dir(data.as_ref())?.config_file()
+            }
         };
         let file = ConfigFile::read(&path, given.is_some())?;
         let serving = matches.subcommand().filter(|(name, _)| [SERVE, CONFIG].contains(name));
-        let profile = match serving {
-            Some((_, serve)) => serve.get_one::<String>("profile").cloned(),
-            None => None,
-        };
+        let profile = serving.and_then(|(_, options)| {
+            let typed = options.get_one::<String>("profile").cloned();
+            let said = || serve.0.get("profile")?.values.first()?.clone().into_string().ok();
+            typed.or_else(said)
+        });
         let read = file.layers(&command, profile.as_deref(), &path)?;
-        let (mut global, mut serve) = (read.global, read.serve);
+        global.0.extend(read.global.0);
+        serve.0.extend(read.serve.0);
         global.add_environment(&command, None)?;
+        let deepest = matches.subcommand().map_or(&matches, |(_, sub)| sub);
+        for (said, other) in [("quiet", "verbose"), ("verbose", "quiet")] {
+            if typed(deepest, said) {
+                global.0.remove(other);
+            }
+        }
         command = command.mut_args(|arg| global.fill(arg));
         if serving.is_some() {
             serve.add_environment(&command, Some(SERVE))?;
@@ -135,25 +158,42 @@ impl Typed {
 }
 
 impl Config {
-    /// Refuses options of `serve` that were typed, or given by the environment, although they mean
-    /// nothing without `needed`. What a file says for another time may stand there.
+    /// Refuses options of `serve` that mean nothing without `needed`, where they were said for this run.
+    /// What a file says for another time may stand there.
     ///
     /// # Errors
     /// Names the first one, and what to add.
-    pub fn refuse(&self, keys: &[&str], needed: &str) -> Result<(), Failure> {
+    pub fn refuse(&self, keys: &[&str], needed: &str, spoken: Spoken) -> Result<(), Failure> {
         let said = keys.iter().find_map(|key| {
             let full = format!("{SERVE}.{key}");
             match &self.values.iter().find(|value| value.key == full)?.origin {
-                Origin::Default | Origin::File { .. } => None,
-                Origin::Variable(name) => Some(name.clone()),
                 Origin::Flag => Some(format!("--{key}")),
+                Origin::Variable(name) if spoken == Spoken::ForThisRun => Some(name.clone()),
+                _ => None,
             }
         });
-        let Some(said) = said else { return Ok(()) };
-        let option = needed.split(' ').next().unwrap_or(needed);
-        let message = format!("`{said}` means nothing without `{option}`");
-        Err(Failure::new(Exit::Usage, message).help(format!("add `{needed}`")))
+        said.map_or(Ok(()), |said| Err(means_nothing(&said, needed)))
     }
+
+    /// Whether a global option was typed.
+    pub fn is_typed(&self, key: &str) -> bool {
+        self.values.iter().any(|value| value.key == key && value.origin == Origin::Flag)
+    }
+}
+
+/// Where an option has to be said to count as meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    OnTheLine,
+    /// There, or in the environment.
+    ForThisRun,
+}
+
+/// An option that is there without the one that gives it a meaning.
+pub fn means_nothing(said: &str, needed: &str) -> Failure {
+    let option = needed.split(' ').next().unwrap_or(needed);
+    let message = format!("`{said}` means nothing without `{option}`");
+    Failure::new(Exit::Usage, message).help(format!("add `{needed}`"))
 }
 
 impl fmt::Display for Origin {
@@ -168,6 +208,14 @@ impl fmt::Display for Origin {
 }
 
 impl Layer {
+    /// Adds what one variable says.
+    fn add_variable(&mut self, key: &str, variable: &Variable) {
+        if let Some(value) = variable.get() {
+            let origin = Origin::Variable(variable.name.to_owned());
+            self.0.insert(key.to_owned(), Layered { values: vec![value], origin });
+        }
+    }
+
     /// Adds what the environment says, which holds instead of what is there.
     fn add_environment(&mut self, command: &Command, table: Option<&str>) -> anyhow::Result<()> {
         let definition = table.and_then(|name| command.find_subcommand(name)).unwrap_or(command);
@@ -180,13 +228,18 @@ impl Layer {
             let Some((variable, value)) = found else { continue };
             let said = format!("{variable}={}", value.display());
             let not_so = |why: &str| {
-                let help = format!("it stands for `--{name}`: see `cargo kami help serve`");
+                let help = match table {
+                    Some(command) => format!("`cargo kami help {command}` tells about `--{name}`"),
+                    None => format!("`cargo kami help` tells about `--{name}`"),
+                };
                 Failure::new(Exit::Usage, format!("{said}: {why}")).help(help)
             };
-            let text = value.into_string().map_err(|_| not_so("it is not Unicode"))?;
             let values = match key.get_value_delimiter() {
-                Some(delimiter) => text.split(delimiter).map(str::to_owned).collect(),
-                None => vec![text],
+                Some(delimiter) => {
+                    let text = value.into_string().map_err(|_| not_so("it is not Unicode"))?;
+                    text.split(delimiter).map(OsString::from).collect()
+                }
+                None => vec![value],
             };
             judge(command, table, key, &values).map_err(|why| not_so(&why))?;
             let layered = Layered { values, origin: Origin::Variable(variable) };
@@ -215,23 +268,28 @@ fn judge(
     command: &Command,
     table: Option<&str>,
     key: &Arg,
-    values: &[String],
+    values: &[OsString],
 ) -> Result<(), String> {
     let name = key.get_long().unwrap_or_default();
     match key.get_action() {
         ArgAction::Count => {
-            let most = values.iter().all(|value| matches!(value.as_str(), "0" | "1" | "2" | "3"));
+            let known = ["0", "1", "2", "3"];
+            let most = values.iter().all(|value| known.iter().any(|known| value == known));
             return most.then_some(()).ok_or_else(|| "expected a number from 0 to 3".to_owned());
         }
         ArgAction::SetTrue => {
-            let flag = values.iter().all(|value| matches!(value.as_str(), "true" | "false"));
+            let flag = values.iter().all(|value| value == "true" || value == "false");
             return flag.then_some(()).ok_or_else(|| "expected true or false".to_owned());
         }
         _ => {}
     }
     // Global options are read in front of any command.
-    let mut words = vec!["cargo-kami".to_owned(), table.unwrap_or("status").to_owned()];
-    words.extend(values.iter().map(|value| format!("--{name}={value}")));
+    let mut words: Vec<OsString> = vec!["cargo-kami".into(), table.unwrap_or("status").into()];
+    for value in values {
+        let mut word = OsString::from(format!("--{name}="));
+        word.push(value);
+        words.push(word);
+    }
     let Err(error) = command.clone().try_get_matches_from(words) else { return Ok(()) };
     if let Some(source) = error.source() {
         return Err(source.to_string());
@@ -246,10 +304,6 @@ fn judge(
 fn is_path(key: &Arg) -> bool {
     let hint = key.get_value_hint();
     matches!(hint, ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath)
-}
-
-fn is_empty(path: &Path) -> bool {
-    path.as_os_str().is_empty()
 }
 
 /// What holds of the options of one command.
@@ -268,10 +322,6 @@ fn effective(
         let mut values: Vec<String> = raw.map(|value| value.display().to_string()).collect();
         let origin = match matches.value_source(id) {
             Some(ValueSource::CommandLine) => Origin::Flag,
-            Some(ValueSource::EnvVariable) => {
-                let variable = arg.get_env().map(|name| name.display().to_string());
-                Origin::Variable(variable.unwrap_or_default())
-            }
             _ => layer.0.get(name).map_or(Origin::Default, |layered| layered.origin.clone()),
         };
         if origin == Origin::Flag {

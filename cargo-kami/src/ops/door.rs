@@ -7,7 +7,7 @@ use kami_core::auth::{AuthOptions, Gate, IssuerUrl, OAuthOptions};
 use kami_core::mcp::{HostName, HttpOptions, WebOrigin};
 use kami_core::registry::{DataDir, Registry};
 
-use crate::config::Config;
+use crate::config::means_nothing;
 use crate::exit::Failure;
 use crate::ops::listener;
 use crate::shell::Shell;
@@ -74,7 +74,7 @@ fn scope(text: &str) -> Result<String, &'static str> {
 }
 
 impl DoorFlags {
-    /// Those without which the others mean nothing are checked by themselves.
+    /// Those that mean something over HTTP only; the others mean something with one of them.
     pub const KEYS: &[&str] =
         &["auth", "oauth-issuer", "public-url", "allow-host", "cors-origin", "tls-cert"];
 
@@ -82,18 +82,22 @@ impl DoorFlags {
     ///
     /// # Errors
     /// Names the first one.
-    pub fn check(&self, config: &Config) -> Result<(), Failure> {
-        if self.oauth_issuer.is_none() {
-            let of_oauth = ["oauth-audience", "oauth-jwks", "oauth-scope"];
-            config.refuse(&of_oauth, "--oauth-issuer URL")?;
-        }
-        if self.oauth_audience.is_none() {
-            config.refuse(&["oauth-issuer"], "--oauth-audience URI")?;
-        }
-        if self.tls_cert.is_none() {
-            config.refuse(&["tls-key"], "--tls-cert FILE")?;
-        }
-        Ok(())
+    pub fn check(&self) -> Result<(), Failure> {
+        let of_oauth = [
+            ("oauth-audience", self.oauth_audience.is_some()),
+            ("oauth-jwks", self.oauth_jwks.is_some()),
+            ("oauth-scope", !self.oauth_scope.is_empty()),
+        ];
+        let alone = match (&self.oauth_issuer, &self.oauth_audience) {
+            (Some(_), None) => Some(("oauth-issuer", "--oauth-audience URI")),
+            (Some(_), Some(_)) => None,
+            (None, _) => {
+                let said = of_oauth.iter().find(|(_, said)| *said);
+                said.map(|(key, _)| (*key, "--oauth-issuer URL"))
+            }
+        };
+        // Wherever it is said: without it, this server would ask nobody who they are.
+        alone.map_or(Ok(()), |(key, needed)| Err(means_nothing(&format!("--{key}"), needed)))
     }
 
     /// What they say, with the most calls in a minute of each client that is known.

@@ -188,10 +188,13 @@ pub async fn call(
     shell: &Shell,
 ) -> anyhow::Result<Result<CallReport, Exit>> {
     let mut continuation = Continuation::default();
-    for _ in 0..MOST_ROUNDS {
+    for round in 1.. {
         let entered = enter(tool, calling, witness, continuation, shell).await?;
         let Ok(report) = entered else { return Ok(entered) };
         let CallOutcome::InputRequired(asked) = &report.outcome else { return Ok(Ok(report)) };
+        if round == MOST_ROUNDS {
+            break;
+        }
         let answered = tokio::select! {
             answered = answers.answer(&calling.name, asked, shell) => answered?,
             interrupted = tokio::signal::ctrl_c() => {

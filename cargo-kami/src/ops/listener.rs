@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use kami_core::mcp::{HttpListener, ServerTls, TlsFiles};
 use tokio::net::TcpListener;
 
+use crate::config::means_nothing;
 use crate::exit::{Exit, Failure};
 
 #[cfg(unix)]
@@ -130,9 +131,7 @@ pub fn tls(
                 Some(_) => ("tls-cert", "tls-key"),
                 None => ("tls-key", "tls-cert"),
             };
-            let message = format!("`{said}` means nothing without `{needed}`");
-            let help = format!("add `--{needed} FILE`");
-            return Err(Failure::new(Exit::Usage, message).help(help).into());
+            return Err(means_nothing(&format!("--{said}"), &format!("--{needed} FILE")).into());
         }
     };
     let opened = ServerTls::open(TlsFiles { certificate, key });

@@ -75,9 +75,11 @@ pub fn explain(name: &str, tool: &VerifiedTool, report: &CallReport, shell: &She
         CallOutcome::Complete(_) => {}
         CallOutcome::InputRequired(input) => {
             show_failure(name, &input.unanswered(), shell);
-            let keys = input.requests.iter().map(|request| one_line(&request.key));
-            let flags: Vec<_> = keys.map(|key| format!("--answer '{key}=...'")).collect();
-            shell.help(format_args!("answer it with {}, or at a terminal", flags.join(" ")));
+            // A key is the tool's own word, and this is a line that people paste.
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+            let mut keys = input.requests.iter().map(|request| request.key.as_str());
+            let key = keys.find(|key| key.chars().all(plain)).unwrap_or("KEY");
+            shell.help(format_args!("answer it with --answer '{key}=...', or at a terminal"));
         }
         CallOutcome::Failed(error) => show_failure(name, error, shell),
     }

@@ -25,7 +25,7 @@ const MOST_FIELDS: usize = 64;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct AnswerOptions {
     /// Answer what the tool asks under this key: the fields of a form as a JSON object, `accept` for
-    /// a page that was visited, `decline`, or the words of a model; may be given again
+    /// a page that was visited, `decline`, `cancel`, or the words of a model; may be given again
     ///
     /// Without it, the person at the terminal is asked.
     #[arg(long, value_name = "KEY=ANSWER")]
@@ -62,14 +62,17 @@ impl AnswerOptions {
         asked: &InputRequired,
         shell: &Shell,
     ) -> anyhow::Result<Option<Vec<Answer>>> {
+        for request in &asked.requests {
+            let askable = shell.interactive() && request.method == InputMethod::Elicitation;
+            if !askable && self.given(request)?.is_none() {
+                return Ok(None);
+            }
+        }
         let mut answers = Vec::with_capacity(asked.requests.len());
         for request in &asked.requests {
             let result = match self.given(request)? {
                 Some(result) => result,
-                None => match ask(tool, request, shell).await? {
-                    Some(result) => result,
-                    None => return Ok(None),
-                },
+                None => ask(tool, request, shell).await?,
             };
             answers.push(Answer { key: request.key.clone(), result });
         }
@@ -91,7 +94,8 @@ impl AnswerOptions {
             }
             (InputMethod::Elicitation, _) => {
                 let key = one_line(&given.key);
-                anyhow::bail!("the answer to `{key}` is neither a JSON object nor `decline`")
+                let known = "`accept`, `decline` or `cancel`";
+                anyhow::bail!("the answer to `{key}` is neither a JSON object nor {known}")
             }
             _ => json!({
                 "role": "assistant",
@@ -128,17 +132,14 @@ fn file_uri(path: &str) -> String {
 }
 
 /// Asks the person, on a thread that Ctrl-C does not have to wait for.
-async fn ask(tool: &str, request: &InputRequest, shell: &Shell) -> anyhow::Result<Option<Value>> {
-    if !shell.interactive() || request.method != InputMethod::Elicitation {
-        return Ok(None);
-    }
+async fn ask(tool: &str, request: &InputRequest, shell: &Shell) -> anyhow::Result<Value> {
     let (shell, request, tool) = (shell.clone(), request.clone(), tool.to_owned());
     let (sender, answer) = oneshot::channel();
     thread::spawn(move || {
         // Nobody waits for it once the command is interrupted.
         let _ = sender.send(Form { tool: &tool, shell: &shell }.fill_in(&request));
     });
-    Ok(Some(answer.await.context("asking at the terminal")??))
+    answer.await.context("asking at the terminal")?
 }
 
 /// A form on its way to a person.
@@ -166,8 +167,12 @@ impl Form<'_> {
         let part = |name: &str| schema.and_then(|schema| schema.get(name));
         let fields = part("properties").and_then(Value::as_object);
         let required = part("required").and_then(Value::as_array);
+        if fields.is_some_and(|fields| fields.len() > MOST_FIELDS) {
+            self.shell.tell(format_args!("{:>12} it has more than {MOST_FIELDS} fields", "|"));
+            return Ok(json!({"action": "decline"}));
+        }
         let mut content = JsonObject::new();
-        for (name, field) in fields.into_iter().flatten().take(MOST_FIELDS) {
+        for (name, field) in fields.into_iter().flatten() {
             let needed = required.is_some_and(|names| names.iter().any(|it| it == name.as_str()));
             let Some(field) = field.as_object() else { continue };
             match self.field(name, field, needed)? {
@@ -212,7 +217,10 @@ impl Form<'_> {
             };
             let problems = fits.as_ref().map(|schema| schema.problems(&value, "it"));
             match problems.as_deref() {
-                Ok([problem, ..]) => self.shell.tell(format_args!("{:>12} {problem}", "|")),
+                Ok([problem, ..]) => {
+                    let problem = one_line(problem);
+                    self.shell.tell(format_args!("{:>12} {problem} (Ctrl-D cancels)", "|"));
+                }
                 // What cannot be judged here is for the tool to judge.
                 Ok([]) | Err(_) => return Ok(Filled::Value(value)),
             }

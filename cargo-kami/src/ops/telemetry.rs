@@ -1,12 +1,16 @@
 //! What a server does, sent to a collector of OpenTelemetry: OTLP, over HTTP.
 
+use std::net::IpAddr;
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
+use kami_core::engine::Engine;
 use kami_core::telemetry::Telemetry;
 use opentelemetry::KeyValue;
 use opentelemetry::global::BoxedTracer;
@@ -17,12 +21,12 @@ use opentelemetry_otlp::{
     MetricExporter, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
 };
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use reqwest::redirect::Policy;
 use tokio::runtime::Handle;
 use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::env_vars;
 
@@ -47,8 +51,9 @@ pub struct TelemetryFlags {
     ///
     /// A trace has a span for each time that a guest is entered: which tool of which package, how long
     /// it took, and the code of what went wrong; no arguments and no results. It belongs to the trace
-    /// that the client names. The variables of OpenTelemetry are honoured, such as OTEL_SERVICE_NAME,
-    /// OTEL_TRACES_SAMPLER and OTEL_EXPORTER_OTLP_HEADERS.
+    /// that the client names. Of the variables of OpenTelemetry, OTEL_SERVICE_NAME,
+    /// OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER, OTEL_EXPORTER_OTLP_HEADERS, OTEL_BSP_SCHEDULE_DELAY
+    /// and OTEL_METRIC_EXPORT_INTERVAL hold.
     #[arg(long, value_name = "URL")]
     otlp_endpoint: Option<Collector>,
 }
@@ -63,9 +68,40 @@ impl FromStr for Collector {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let expected = "expected http://HOST:PORT or https://HOST:PORT, as of a collector";
         let url: reqwest::Url = text.parse().map_err(|_| expected)?;
-        let fits = matches!(url.scheme(), "http" | "https") && url.has_host();
+        let plain = url.username().is_empty() && url.password().is_none();
+        let whole = url.query().is_none() && url.fragment().is_none();
+        let fits = matches!(url.scheme(), "http" | "https") && url.has_host() && plain && whole;
         fits.then(|| Self(text.trim_end_matches('/').to_owned())).ok_or(expected)
     }
+}
+
+impl Collector {
+    fn url(&self) -> Option<reqwest::Url> {
+        self.0.parse().ok()
+    }
+
+    /// What delivers to it. There are machines without any authority, and collectors that need none.
+    fn client(&self) -> reqwest::Result<reqwest::Client> {
+        // It fails where one is there already, which is as good.
+        let _ = ring::default_provider().install_default();
+        let mut client = reqwest::Client::builder().timeout(TIMEOUT).redirect(Policy::none());
+        let url = self.url();
+        if url.as_ref().is_some_and(|url| url.scheme() == "http") {
+            let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+            client = client.tls_backend_preconfigured(nobody.with_no_client_auth());
+        }
+        if url.is_some_and(|url| is_local(&url)) {
+            client = client.no_proxy();
+        }
+        client.build()
+    }
+}
+
+/// Whether an address is this machine's own.
+fn is_local(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Sends what it is told, on threads of its own.
@@ -80,24 +116,20 @@ impl TelemetryFlags {
     /// # Errors
     /// Where there cannot be a client.
     pub fn start(&self, runtime: &Handle) -> anyhow::Result<Option<Exporter>> {
-        let Some(Collector(base)) = &self.otlp_endpoint else { return Ok(None) };
-        // It fails where one is there already, which is as good.
-        let _ = ring::default_provider().install_default();
-        let client = reqwest::Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build();
-        let client = client.context("starting the client of the collector")?;
+        let Some(collector) = &self.otlp_endpoint else { return Ok(None) };
+        let client = collector.client().context("starting the client of the collector")?;
+        let Collector(base) = collector;
         let client = Client { client, runtime: runtime.clone() };
         let spans = SpanExporter::builder()
             .with_http()
             .with_http_client(client.clone())
             .with_endpoint(format!("{base}/v1/traces"))
-            .with_timeout(TIMEOUT)
             .build()
             .context("sending traces")?;
         let numbers = MetricExporter::builder()
             .with_http()
             .with_http_client(client)
             .with_endpoint(format!("{base}/v1/metrics"))
-            .with_timeout(TIMEOUT)
             .build()
             .context("sending metrics")?;
         let resource = resource();
@@ -117,28 +149,39 @@ impl TelemetryFlags {
 fn resource() -> Resource {
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let resource = Resource::builder().with_attribute(version);
-    match env_vars::OTLP_SERVICE.get() {
-        Some(_) => resource.build(),
-        None => resource.with_service_name(SERVICE).build(),
+    let among =
+        |attributes: std::ffi::OsString| attributes.to_string_lossy().contains("service.name=");
+    let named = env_vars::OTLP_SERVICE.get().is_some();
+    match named || env_vars::OTLP_RESOURCE.get().is_some_and(among) {
+        true => resource.build(),
+        false => resource.with_service_name(SERVICE).build(),
     }
 }
 
 impl Exporter {
     /// What tells it.
-    pub fn telemetry(&self) -> Telemetry {
+    pub fn telemetry(&self, engine: &Engine) -> Telemetry {
         let tracer = BoxedTracer::new(Box::new(self.traces.tracer(SERVICE)));
-        Telemetry::new(tracer, self.metrics.meter(SERVICE))
+        Telemetry::new(tracer, &self.metrics.meter(SERVICE), engine)
     }
 
     /// Sends what is left. It waits, and needs the runtime meanwhile.
     pub fn finish(self) {
-        let told = |what: &str, ended: OTelSdkResult| {
-            if let Err(error) = ended {
-                tracing::warn!(%error, "the last {what} were not sent");
+        let Self { traces, metrics } = self;
+        let (sender, ended) = channel();
+        let other = sender.clone();
+        // Each takes its own time, whatever it is told.
+        thread::spawn(move || sender.send(traces.shutdown_with_timeout(LAST)));
+        thread::spawn(move || other.send(metrics.shutdown_with_timeout(LAST)));
+        let deadline = Instant::now() + LAST;
+        for _ in 0..2 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match ended.recv_timeout(left) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the last telemetry was not sent"),
+                Err(_) => return tracing::warn!("the collector did not take the last telemetry"),
             }
-        };
-        told("traces", self.traces.shutdown_with_timeout(LAST));
-        told("metrics", self.metrics.shutdown_with_timeout(LAST));
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use crate::manifest::{JsonObject, ResourceUri, TaskMode};
 use crate::registry::InstalledPackage;
 use crate::resolve::{CatalogEntry, PromptEntry, VerifiedPackage, VerifiedTool};
 use crate::scheduler::Principal;
-use crate::witness::{UNRECORDED, Witness};
+use crate::witness::Witness;
 
 /// The most times that a guest is entered for one request of a session.
 const MOST_ROUNDS: usize = 32;
@@ -270,7 +270,6 @@ impl Handler {
         let mut witness = match self.witness(identity, client, asked.method(), trace).await {
             Ok(witness) => witness,
             Err(error) => {
-                self.metrics().into_iter().for_each(|metrics| metrics.refused(UNRECORDED));
                 return asked.failure(outcome::unrecorded(&error));
             }
         };
@@ -278,8 +277,9 @@ impl Handler {
         if let Err(retry) = turn {
             let error = CallError::TooOften { retry };
             // Who calls too often must not fill the log with that.
-            if self.records_refusal() {
-                witness.refused_as(asked.name(), error.code(), error.to_string());
+            match self.records_refusal() {
+                true => witness.refused_as(asked.name(), error.code(), error.to_string()),
+                false => witness.overlooks(error.code()),
             }
             return asked.failure(error.for_model());
         }

@@ -270,8 +270,7 @@ async fn answer(
 
 /// The span that a request is a part of, as its client says.
 fn trace_parent(meta: &RequestMetaObject) -> Option<TraceParent> {
-    let parent: TraceParent = meta.get("traceparent")?.as_str()?.parse().ok()?;
-    Some(parent.with_state(meta.get("tracestate").and_then(|state| state.as_str())))
+    meta.get("traceparent")?.as_str()?.parse().ok()
 }
 
 /// What is answered in the place of a guest that the end of the server ended.

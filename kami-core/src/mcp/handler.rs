@@ -52,7 +52,7 @@ use crate::resolve::{
 };
 use crate::scheduler::Principal;
 use crate::telemetry::TraceParent;
-use crate::witness::Witness;
+use crate::witness::{UNRECORDED, Witness};
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
 const DISCOVERY_TTL: Duration = Duration::from_secs(3600);
@@ -180,8 +180,14 @@ impl Handler {
     ) -> Result<Witness, AuditError> {
         let options = &self.shared.options;
         let span = options.telemetry.as_ref().map(|telemetry| telemetry.begin(method, trace));
-        let witness = Witness::new(options.audit.as_ref(), client).await?;
-        Ok(witness.of(identity.name()).counted_by(self.metrics()).told_in(span))
+        match Witness::new(options.audit.as_ref(), client).await {
+            Ok(witness) => Ok(witness.of(identity.name()).counted_by(self.metrics()).told_in(span)),
+            Err(error) => {
+                self.metrics().into_iter().for_each(|metrics| metrics.refused(UNRECORDED));
+                span.into_iter().for_each(|span| span.end(Some(UNRECORDED), None));
+                Err(error)
+            }
+        }
     }
 
     /// Whether one more refusal of somebody who asks too often belongs into the log.

@@ -383,9 +383,6 @@ impl Server {
         metrics: Option<Metrics>,
     ) -> impl Fn() -> Handler + Send + Sync + 'static {
         let options = self.options.clone();
-        if let Some(telemetry) = &options.telemetry {
-            telemetry.watch(self.resolver.engine());
-        }
         let rate = options.calls_per_minute.map(|most| Arc::new(TokenBucket::per_minute(most)));
         let shared = Arc::new(Shared {
             resolver: Arc::clone(&self.resolver),

@@ -9,7 +9,7 @@ use kami_core::manifest::{Annotations, ToolDefinition};
 use serde_json::json;
 
 use super::client::{Http, Piped, Request};
-use crate::guests::{guest, native_peer, program};
+use crate::guests::{guest, native_peer, program, without_settings};
 use crate::lab::{Lab, limits, seal, single};
 use crate::raw::Raw;
 use crate::soak::Vitals;
@@ -66,7 +66,7 @@ impl Place {
     pub fn serve(&self, flags: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.args(["--quiet", "serve", "--data-dir"]).arg(self.lab.data().path()).args(flags);
-        command.env_remove("KAMI_LOG").env_remove("RUST_LOG").env_remove("KAMI_POLICY");
+        without_settings(&mut command);
         command
     }
 

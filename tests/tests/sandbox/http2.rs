@@ -138,10 +138,12 @@ fn a_request_over_http2_names_one_host_and_the_right_one() {
 fn a_server_that_ends_answers_what_was_asked_over_http2() {
     let lab = Lab::with_neighbour();
     install_hermit(&lab);
-    let door = Door::start(lab.data());
+    let door = Door::start_with(lab.data(), &["--drain-seconds", "60"]);
     let client = Client::plain(door.address(), Version::Two);
     let ready = client.post(&call(1, "add", &json!({"a": 1, "b": 2}))).expect("it is answered");
     assert_eq!(ready.result()["structuredContent"], json!({"result": 3}));
+    // So that it is compiled by then.
+    door.call(&id("hermit/sleep"), &json!({"millis": 1}));
     let sleep = call(2, &id("hermit/sleep"), &json!({"millis": 2000})).to_string();
     let sleeping = client.begin(client.request("POST", "/mcp", &[], &sleep));
     std::thread::sleep(Duration::from_millis(500));

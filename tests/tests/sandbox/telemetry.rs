@@ -1,15 +1,13 @@
 //! What a collector of OpenTelemetry is told, and what it is not.
 
-use std::net::TcpListener;
-use std::time::Instant;
-
 use kami_tests::collector::{Collector, attribute};
 use kami_tests::guests::guest;
 use kami_tests::lab::Lab;
-use kami_tests::server::{PATIENCE, Server, text};
+use kami_tests::server::{Server, text};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
+use std::net::TcpListener;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
@@ -100,14 +98,17 @@ fn a_collector_hears_no_words_of_clients_or_guests() {
     call(&mut server, "add", &json!({"a": "my-argument"}), "");
     server.ask("tools/call", &json!({"name": "no-such-tool-as-this", "arguments": {}}));
     assert!(server.answer().is_some_and(|(_, answer)| answer["error"].is_object()));
-    call(&mut server, "add", &json!({"a": 40, "b": 2}), "");
+    let traced =
+        json!({"traceparent": format!("00-{TRACE}-{SPAN}-01"), "tracestate": "x=my-state"});
+    let params = json!({"name": "add", "arguments": {"a": 40, "b": 2}, "_meta": traced});
+    server.request("tools/call", &params);
     // What is left is sent at the end.
     assert!(server.finish().0.success());
     let names: Vec<String> = collector.spans().into_iter().map(|span| span.name).collect();
     assert_eq!(names.len(), 4, "{names:?}");
     assert!(names.contains(&"tools/call".to_owned()), "{names:?}");
     for (_, body) in collector.deliveries() {
-        for word in [words, "my-argument", "no-such-tool"] {
+        for word in [words, "my-argument", "no-such-tool", "my-state"] {
             let found = memchr::memmem::find(&body, word.as_bytes());
             assert_eq!(found, None, "a collector is told `{word}`");
         }
@@ -127,8 +128,7 @@ fn a_collector_that_is_not_there_or_says_nothing_keeps_nobody_waiting() {
             let added = server.call("add", &json!({"a": 40, "b": 2}));
             assert_eq!(added["structuredContent"]["result"], 42, "{added}");
         }
-        let ended = Instant::now();
+        // It fails where that takes long.
         assert!(server.finish().0.success());
-        assert!(ended.elapsed() < PATIENCE, "it ended after {:?}", ended.elapsed());
     }
 }

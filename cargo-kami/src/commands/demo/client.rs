@@ -43,7 +43,8 @@ impl Client {
         let mut server = Command::new(program);
         // What this person has set for servers of their own is not for this one.
         for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"KAMI_") {
+            let bytes = name.as_encoded_bytes();
+            if [b"KAMI_", b"OTEL_"].iter().any(|prefix| bytes.starts_with(*prefix)) {
                 server.env_remove(name);
             }
         }
