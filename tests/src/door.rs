@@ -67,18 +67,22 @@ impl Door {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
         let mut stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
-        let mut line = String::new();
+        let (mut line, mut said) = (String::new(), String::new());
         let address = loop {
+            said += &line;
             line.clear();
             let read = stderr.read_line(&mut line).expect("the server talks");
             assert!(read > 0, "the server ended before it listened");
-            let rest = line.split_once("http://").and_then(|(_, rest)| rest.split_once("/mcp"));
-            if let Some((address, _)) = rest {
-                break address.parse().expect("it is an address");
+            let rest = line.split_once("://").and_then(|(_, rest)| rest.split_once("/mcp"));
+            match rest.map(|(address, _)| address) {
+                // It listens on a Unix socket.
+                Some("localhost") => break SocketAddr::from(([0, 0, 0, 0], 0)),
+                Some(address) => break address.parse().expect("it is an address"),
+                None => {}
             }
         };
         // Somebody has to read on, or the server would wait for it.
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new(Mutex::new(said.into_bytes()));
         let kept = Arc::clone(&log);
         std::thread::spawn(move || {
             let mut chunk = vec![0; 64 << 10];
@@ -100,7 +104,7 @@ impl Door {
         String::from_utf8_lossy(&self.log.lock().expect("nobody panics over a log")).into_owned()
     }
 
-    /// Where it listens.
+    /// Where it listens, if that is not a Unix socket.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -128,15 +132,10 @@ impl Door {
         body: &str,
     ) -> String {
         let host = self.address.to_string();
-        let usual = [
-            ("Host", host.as_str()),
-            ("Content-Type", "application/json"),
-            ("Accept", "application/json, text/event-stream"),
-        ];
-        let repeated = repeated(body);
+        let repeated = headers_for(body);
         let repeated = repeated.iter().map(|(name, value)| (*name, value.as_str()));
         let named = |name: &str| headers.iter().any(|(other, _)| *other == name);
-        let usual: Vec<_> = usual.into_iter().chain(repeated).collect();
+        let usual: Vec<_> = [("Host", host.as_str())].into_iter().chain(repeated).collect();
         let kept = usual.iter().filter(|(name, _)| !named(name));
         let all = kept.chain(headers.iter().filter(|(_, value)| !value.is_empty()));
         let all: String = all.map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -197,14 +196,30 @@ impl Door {
     /// # Panics
     /// Where its process has no id.
     pub fn terminate(&self) {
+        self.signal(libc::SIGTERM);
+    }
+
+    /// Sends the server a signal.
+    ///
+    /// # Panics
+    /// Where its process has no id.
+    pub fn signal(&self, signal: i32) {
         let pid = libc::pid_t::try_from(self.child.id()).expect("it is a process");
         // SAFETY: it sends a signal to a child that is not waited for yet, so the id is its own.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+        unsafe { libc::kill(pid, signal) };
     }
 
     /// Tells the server to end, and waits until it has.
-    pub fn finish(mut self) -> ExitStatus {
+    pub fn finish(self) -> ExitStatus {
         self.terminate();
+        self.ended()
+    }
+
+    /// Waits until the server has ended.
+    ///
+    /// # Panics
+    /// Where it goes on.
+    pub fn ended(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.child.try_wait().expect("a child can be waited for") {
@@ -222,6 +237,14 @@ impl Drop for Door {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The headers that a client has to send with a message.
+pub fn headers_for(body: &str) -> Vec<(&'static str, String)> {
+    let usual =
+        [("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")];
+    let usual = usual.map(|(name, value)| (name, value.to_owned()));
+    usual.into_iter().chain(repeated(body)).collect()
 }
 
 /// The headers that repeat what a request says that stands for itself.

@@ -8,7 +8,9 @@ use rcgen::{
 };
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+pub use rcgen::KeyPair as Key;
 
 /// How long a certificate holds: from the first year to the last.
 pub type Years = (i32, i32);
@@ -30,10 +32,25 @@ impl Authority {
 
     /// Its own certificate, as `SSL_CERT_FILE` takes it.
     pub fn pem(&self) -> String {
-        use base64::Engine as _;
+        pem("CERTIFICATE", self.0.der())
+    }
 
-        let der = base64::engine::general_purpose::STANDARD.encode(self.0.der());
-        format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n")
+    /// Its own certificate.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
+    /// A certificate for this machine, and its key: both as files have them, and the first as it is
+    /// shown.
+    ///
+    /// # Panics
+    /// Where the key is none.
+    pub fn issue(&self, key: &KeyPair) -> (String, Vec<u8>) {
+        let names = ["localhost", "127.0.0.1"].map(str::to_owned).to_vec();
+        let mut params = CertificateParams::new(names).expect("they are names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let certificate = params.signed_by(key, &self.0).expect("the certificate is possible");
+        (pem("CERTIFICATE", certificate.der()), certificate.der().to_vec())
     }
 
     /// What a server shows that has a certificate for these names and addresses.
@@ -55,6 +72,14 @@ impl Authority {
             .with_single_cert(vec![certificate.der().clone()], secret);
         Arc::new(config.expect("the key is that of the certificate"))
     }
+}
+
+/// Bytes in the form of text that files of keys and certificates have.
+pub fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+
+    let der = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{der}\n-----END {label}-----\n")
 }
 
 impl Default for Authority {

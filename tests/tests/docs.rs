@@ -106,6 +106,24 @@ fn every_configuration_in_a_document_starts_the_server() {
     }
 }
 
+/// A server goes on for ever, so that these are not run; but they are commands.
+#[test]
+fn every_server_in_a_document_can_be_started() {
+    let person = Outside::new();
+    let mut count = 0;
+    for (place, block) in blocks("text") {
+        let servers = block.text.lines().filter_map(|line| line.strip_prefix("cargo kami serve"));
+        for flags in servers {
+            let quoted = flags.split(' ').map(|word| word.trim_matches('\''));
+            let words: Vec<&str> = quoted.filter(|word| !word.is_empty()).collect();
+            let said = person.kami(&[&["serve"], &words[..], &["--help"]].concat());
+            assert!(said.data(0).contains("Usage: "), "{place}: {flags}");
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "there are servers in the documents");
+}
+
 #[test]
 fn every_link_in_a_document_leads_somewhere() {
     let pages = ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];

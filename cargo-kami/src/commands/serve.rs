@@ -1,6 +1,5 @@
 //! `cargo kami serve`: the installed tools, for agents.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +9,12 @@ use kami_core::mcp::{self, DiscoverOptions, ServeError, Server, ServerOptions};
 use kami_core::registry::{ToolPattern, ToolSelection};
 use kami_core::resolve::{Catalog, CatalogEntry};
 use kami_core::scheduler::ScheduleOptions;
-use tokio::net::TcpListener;
 
 use crate::config::{Config, Spoken};
 use crate::exit::{Exit, Failure};
 use crate::ops::audit::AuditFlags;
 use crate::ops::door::DoorFlags;
+use crate::ops::listener::{Bound, HttpAddress};
 use crate::ops::selection::SelectionFlags;
 #[cfg(feature = "otlp")]
 use crate::ops::telemetry::TelemetryFlags;
@@ -49,6 +48,7 @@ Examples:
   cargo kami serve --discover --pin search
   cargo kami serve --http 127.0.0.1:3000
   cargo kami serve --http 127.0.0.1:3000 --auth tokens
+  cargo kami serve --http unix:/run/kami/mcp.sock
   cargo kami serve --profile office
   cargo kami serve --http 0.0.0.0:3000 --auth tokens --public-url https://tools.example.com
   cargo kami serve --max-concurrent 16 --max-queued 100
@@ -75,9 +75,12 @@ pub struct Args {
     /// Take what the table [profile.NAME] of the config file says, too
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// Serve over HTTP at this address of this machine, on /mcp, instead of stdin and stdout
+    /// Serve over HTTP at this address of this machine, or at `unix:PATH`, on /mcp, instead of stdin and
+    /// stdout
+    ///
+    /// HTTP/1.1 and HTTP/2 are spoken. At `unix:PATH` there is a Unix socket, for this user alone.
     #[arg(long, value_name = "ADDRESS")]
-    http: Option<SocketAddr>,
+    http: Option<HttpAddress>,
     /// Serve on stdin and stdout, also where the config file or the environment has an address
     #[arg(long, conflicts_with = "http")]
     stdio: bool,
@@ -151,8 +154,8 @@ pub struct Args {
 
 impl Args {
     /// Where to serve over HTTP, if not on stdin and stdout.
-    fn address(&self) -> Option<SocketAddr> {
-        self.http.filter(|_| !self.stdio)
+    fn address(&self) -> Option<&HttpAddress> {
+        self.http.as_ref().filter(|_| !self.stdio)
     }
 
     fn schedule(&self) -> ScheduleOptions {
@@ -225,10 +228,10 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
             Some(address) => {
                 let door = args.door.clone();
                 let door = door.options(&settings.data_dir, calls_per_minute, shell)?;
-                let listener = TcpListener::bind(address).await;
-                let listener = listener.with_context(|| format!("listening on {address}"))?;
-                let address = listener.local_addr()?;
-                shell.status("Serving", format_args!("{tools} tools on http://{address}/mcp"));
+                let Bound { listener, place, file: _file } =
+                    address.bind(door.tls.is_some()).await?;
+                door.admit(&listener).map_err(advised)?;
+                shell.status("Serving", format_args!("{tools} tools on {place}"));
                 server.serve_http(listener, door, interrupted).await.map_err(advised)
             }
             None => {

@@ -1,5 +1,7 @@
 //! Who may come in over HTTP, and by which name: the flags of `serve` about it.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use kami_core::auth::{AuthOptions, Gate, IssuerUrl, OAuthOptions};
 use kami_core::mcp::{HostName, HttpOptions, WebOrigin};
@@ -7,6 +9,7 @@ use kami_core::registry::{DataDir, Registry};
 
 use crate::config::means_nothing;
 use crate::exit::Failure;
+use crate::ops::listener;
 use crate::shell::Shell;
 
 /// The flags that only mean something over HTTP.
@@ -32,6 +35,9 @@ pub struct DoorFlags {
     oauth_scope: Vec<String>,
     /// Where clients find this server, if not at the address that it listens on, such as
     /// https://tools.example.com in front of it
+    ///
+    /// Clients are told to find who gives tokens there. Otherwise they are told so by the name that they
+    /// used: at https://, but for localhost and the like without TLS.
     #[arg(long, value_name = "URL")]
     public_url: Option<WebOrigin>,
     /// A name or address by which requests may address this server, beside localhost and that of
@@ -42,6 +48,13 @@ pub struct DoorFlags {
     /// may be given again
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<WebOrigin>,
+    /// Speak TLS with the certificate in this file: PEM, with those that lead to an authority behind it;
+    /// it may be renewed while the server runs
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The key of that certificate: PEM, without a passphrase
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
 }
 
 /// What a client may show.
@@ -62,7 +75,8 @@ fn scope(text: &str) -> Result<String, &'static str> {
 
 impl DoorFlags {
     /// Those that mean something over HTTP only; the others mean something with one of them.
-    pub const KEYS: &[&str] = &["auth", "oauth-issuer", "public-url", "allow-host", "cors-origin"];
+    pub const KEYS: &[&str] =
+        &["auth", "oauth-issuer", "public-url", "allow-host", "cors-origin", "tls-cert"];
 
     /// Refuses those that mean something with another one only, if that is not there.
     ///
@@ -89,7 +103,7 @@ impl DoorFlags {
     /// What they say, with the most calls in a minute of each client that is known.
     ///
     /// # Errors
-    /// Where the registry cannot be opened.
+    /// Where the registry cannot be opened, or there is no TLS with the files that are named.
     pub fn options(
         self,
         data: &DataDir,
@@ -111,6 +125,7 @@ impl DoorFlags {
             public: self.public_url,
             hosts: self.allow_host,
             pages: self.cors_origin,
+            tls: listener::tls(self.tls_cert, self.tls_key)?,
         })
     }
 }

@@ -19,6 +19,7 @@ pub mod host;
 pub mod installed;
 pub mod keyring;
 pub mod keys;
+pub mod listener;
 pub mod outcome;
 pub mod packages;
 pub mod passphrase;

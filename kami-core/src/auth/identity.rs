@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use crate::digest::Digest;
 use crate::rate::TokenBucket;
 use crate::registry::{CatalogEntry, InstalledPackage, Scope, ToolSelection};
 use crate::scheduler::Principal;
@@ -21,19 +22,41 @@ pub struct Identity {
     scopes: BTreeSet<Scope>,
     tools: ToolSelection,
     rate: Option<Arc<TokenBucket>>,
+    proof: Proof,
+}
+
+/// By what it is known who somebody is, so that it can be asked again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// Nobody was asked.
+    Nothing,
+    /// A token of this program's own, by its hash.
+    Token(Digest),
+    /// The word of an issuer, which holds until then.
+    Until(SystemTime),
 }
 
 impl Identity {
     /// Somebody who was not asked who they are, and may do everything.
     pub fn anonymous(principal: Principal, rate: Option<Arc<TokenBucket>>) -> Self {
         let scopes = BTreeSet::from([Scope::Call]);
-        Self { owner: String::new(), principal, scopes, tools: ToolSelection::default(), rate }
+        let (owner, tools) = (String::new(), ToolSelection::default());
+        Self { owner, principal, scopes, tools, rate, proof: Proof::Nothing }
     }
 
     /// Somebody who showed who they are. The first line of `owner` is for people, and all of it
     /// belongs to nobody else.
-    pub(super) fn known(owner: String, scopes: BTreeSet<Scope>, tools: ToolSelection) -> Self {
-        Self { principal: Principal::named(&owner), owner, scopes, tools, rate: None }
+    pub(super) fn known(
+        owner: String,
+        scopes: BTreeSet<Scope>,
+        tools: ToolSelection,
+        proof: Proof,
+    ) -> Self {
+        Self { principal: Principal::named(&owner), owner, scopes, tools, rate: None, proof }
+    }
+
+    pub(super) fn proof(&self) -> &Proof {
+        &self.proof
     }
 
     pub(super) fn with_rate(self, rate: Option<Arc<TokenBucket>>) -> Self {

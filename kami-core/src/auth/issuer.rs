@@ -8,15 +8,25 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use super::fetch::{FetchError, IssuerUrl, fetch};
-use super::identity::Identity;
+use super::identity::{Identity, Proof};
 use super::jwt::Unverified;
 use super::keys::{Algorithm, KeySet};
 use super::{Refused, Scope, ToolSelection};
 use crate::rate::TokenBucket;
 
-/// How old keys may be before they are read again, while they are used: so long, at the most, one
-/// counts that the issuer has withdrawn.
+/// How old keys may be before they are read again, while they are used.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
+
+/// How old keys may be before they are trusted only after they were read again: so long, at the most,
+/// one counts that the issuer has withdrawn, if it can be reached.
+const OLD: Duration = Duration::from_secs(10 * 60);
+
+/// How long whoever shows a token waits for that, as the keys may be good although the issuer does not
+/// answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// For how long nobody waits after they could not be read.
+const RESPITE: Duration = Duration::from_secs(30);
 
 /// How old keys may be that could not be read again. Then the issuer has been away for so long that
 /// it may have withdrawn any of them.
@@ -63,6 +73,8 @@ struct Known {
     since: Option<Instant>,
     /// How many times they have been read, or tried to.
     attempts: u64,
+    /// When they could not be, if that was the last time.
+    failed: Option<Instant>,
 }
 
 /// What an issuer says about itself (RFC 8414).
@@ -121,7 +133,8 @@ impl Issuer {
         let scopes = rights(&claims.scopes, scopes);
         let shown: String = claims.subject.chars().take(SHOWN).collect();
         let owner = format!("oauth:{}\n{issuer}\n{}", shown.escape_debug(), claims.subject);
-        Ok(Identity::known(owner, scopes, ToolSelection::default()))
+        let proof = Proof::Until(claims.end);
+        Ok(Identity::known(owner, scopes, ToolSelection::default(), proof))
     }
 
     /// The keys of the issuer, with the one that is looked for, if it can be had.
@@ -143,11 +156,17 @@ impl Issuer {
             self.read_after(attempts).await;
             return Ok(self.0.known().1);
         }
-        if age >= REFRESH {
-            // Whoever has a key that is known does not wait for it.
-            drop(self.read_after(attempts));
+        if age < REFRESH {
+            return Ok(keys);
         }
-        Ok(keys)
+        let reading = self.read_after(attempts);
+        if age < OLD || self.0.is_away() {
+            // Whoever has a key that is known does not wait for it.
+            return Ok(keys);
+        }
+        // What comes later is for the next request.
+        let _ = tokio::time::timeout(PATIENCE, reading).await;
+        Ok(self.0.known().1)
     }
 
     /// Reads the keys, in a task of its own: who closes the connection does not spend a read that
@@ -167,6 +186,12 @@ impl Shared {
         (known.attempts, Arc::clone(&known.keys), known.since.map(|since| since.elapsed()))
     }
 
+    /// Whether the issuer could not be reached a moment ago.
+    fn is_away(&self) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.failed.is_some_and(|failed| failed.elapsed() < RESPITE)
+    }
+
     /// Reads the keys, unless somebody has since there were so many `attempts`, or it has been done
     /// too often.
     async fn read_after(&self, attempts: u64) {
@@ -178,6 +203,7 @@ impl Shared {
         let read = self.read().await;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.attempts += 1;
+        known.failed = read.is_err().then(Instant::now);
         match read {
             Ok(keys) => (known.keys, known.since) = (Arc::new(keys), Some(since)),
             Err(error) => {
@@ -229,5 +255,70 @@ fn rights(given: &BTreeSet<String>, wanted: &[String]) -> BTreeSet<Scope> {
         [] => given.iter().filter_map(|scope| scope.parse().ok()).collect(),
         wanted if wanted.iter().all(|scope| given.contains(scope)) => [Scope::Call].into(),
         _ => BTreeSet::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const ONE: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"one",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    /// Answers one request after the other with what is in `pages`, and then no more.
+    fn issuer(pages: Vec<&'static str>) -> Issuer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url: IssuerUrl = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        std::thread::spawn(move || {
+            for page in pages {
+                let (mut stream, _) = listener.accept().unwrap();
+                stream.read_exact(&mut [0; 16]).unwrap();
+                let length = page.len();
+                write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{page}")
+                    .unwrap();
+            }
+        });
+        let (audience, jwks) = (String::new(), Some(url.clone()));
+        Issuer::new(OAuthOptions { issuer: url, audience, jwks, scopes: Vec::new() })
+    }
+
+    /// Makes the keys of an issuer older, as if nobody had come meanwhile.
+    fn age(issuer: &Issuer, by: Duration) {
+        let mut known = issuer.0.known.lock().unwrap();
+        known.since =
+            known.since.map(|since| since.checked_sub(by).expect("clocks go back so far"));
+    }
+
+    async fn has_one(issuer: &Issuer) -> Result<bool, Refused> {
+        let keys = issuer.keys_for(Some("one"), Algorithm::EdDsa).await?;
+        Ok(keys.find(Some("one"), Algorithm::EdDsa).is_some())
+    }
+
+    #[tokio::test]
+    async fn keys_that_grew_old_unused_are_read_again_before_they_count() {
+        let withdrawn = issuer(vec![ONE, r#"{"keys":[]}"#]);
+        assert_eq!(has_one(&withdrawn).await, Ok(true));
+        assert_eq!(has_one(&withdrawn).await, Ok(true));
+        age(&withdrawn, OLD);
+        assert_eq!(has_one(&withdrawn).await, Ok(false));
+
+        let kept = issuer(vec![ONE, ONE]);
+        assert_eq!(has_one(&kept).await, Ok(true));
+        age(&kept, OLD);
+        assert_eq!(has_one(&kept).await, Ok(true));
+    }
+
+    #[tokio::test]
+    async fn keys_of_an_issuer_that_is_away_count_for_an_hour_and_no_longer() {
+        let away = issuer(vec![ONE]);
+        assert_eq!(has_one(&away).await, Ok(true));
+        age(&away, OLD);
+        assert_eq!(has_one(&away).await, Ok(true));
+        age(&away, STALE - OLD);
+        let refused = Refused::Unavailable("the keys of the issuer cannot be read");
+        assert_eq!(has_one(&away).await, Err(refused));
     }
 }

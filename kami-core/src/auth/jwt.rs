@@ -1,7 +1,7 @@
 //! Access tokens of an issuer: signed JSON, as RFC 9068 has it.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +13,9 @@ use super::keys::{Algorithm, Key};
 
 /// How far the clocks of an issuer and of this machine may differ, in seconds.
 const LEEWAY: f64 = 30.0;
+
+/// The last second that is told apart from later ones, in the year 9999.
+const FARTHEST: f64 = 253_402_300_799.0;
 
 /// The longest name of somebody, in bytes: those of OpenID Connect have 255 at most.
 const LONGEST_SUBJECT: usize = 255;
@@ -48,6 +51,8 @@ pub(super) struct Claims {
     /// Who, among all that the issuer knows.
     pub(super) subject: String,
     pub(super) scopes: BTreeSet<String>,
+    /// Until when it holds, with what clocks may differ by.
+    pub(super) end: SystemTime,
 }
 
 #[derive(Deserialize)]
@@ -133,8 +138,15 @@ impl<'a> Unverified<'a> {
             (None, None) => &[],
         };
         let scopes = scopes.iter().flat_map(|scopes| scopes.split_ascii_whitespace());
-        Ok(Claims { subject, scopes: scopes.take(MOST_SCOPES).map(str::to_owned).collect() })
+        let scopes = scopes.take(MOST_SCOPES).map(str::to_owned).collect();
+        Ok(Claims { subject, scopes, end: end(claims.exp + LEEWAY) })
     }
+}
+
+/// A time in seconds since 1970, which an issuer may put further away than clocks go.
+fn end(seconds: f64) -> SystemTime {
+    let seconds = Duration::try_from_secs_f64(seconds.clamp(0.0, FARTHEST)).unwrap_or_default();
+    UNIX_EPOCH + seconds
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Refused> {

@@ -28,9 +28,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 
+use crate::digest::Digest;
 use crate::rate::TokenBucket;
 use crate::registry::{DataDir, Registry, RegistryError};
 use crate::scheduler::Principal;
+use identity::Proof;
 use issuer::Issuer;
 
 pub use crate::registry::{Scope, ToolPattern, ToolSelection};
@@ -46,6 +48,9 @@ pub const LONGEST_TOKEN: usize = 8 << 10;
 /// How many identities have their rate kept, of those that called last. One that is forgotten may
 /// call as if it had not called for a minute.
 const RATES: NonZeroUsize = NonZeroUsize::new(1 << 16).unwrap();
+
+/// What comes of a token whose time is over.
+const EXPIRED: Refused = Refused::Invalid("the token has expired");
 
 /// Which tokens a server accepts.
 #[derive(Debug, Clone, Default)]
@@ -124,7 +129,7 @@ impl Gate {
         }
         match (&self.tokens, &self.issuer) {
             (Some(registry), _) if token.starts_with(token::PREFIX) => {
-                self.look_up(registry, token)
+                self.look_up(registry, token::hash(token))
             }
             (_, Some(issuer)) if !token.starts_with(token::PREFIX) => {
                 Ok(self.rated(issuer.admit(token).await?, self.calls_per_minute))
@@ -133,21 +138,37 @@ impl Gate {
         }
     }
 
-    /// Finds a token of this program's own.
-    fn look_up(&self, registry: &Mutex<Registry>, token: &str) -> Result<Identity, Refused> {
-        let found = lock(registry).token(token::hash(token)).map_err(|error| {
+    /// Tells whether what somebody showed still holds, who was let in before.
+    ///
+    /// # Errors
+    /// Where it does not, or that cannot be found out.
+    pub fn confirm(&self, identity: &Identity) -> Result<(), Refused> {
+        match (identity.proof(), &self.tokens) {
+            (Proof::Nothing, _) => Ok(()),
+            (Proof::Until(end), _) if SystemTime::now() < *end => Ok(()),
+            (Proof::Until(_), _) => Err(EXPIRED),
+            (Proof::Token(hash), Some(registry)) => self.look_up(registry, *hash).map(drop),
+            (Proof::Token(_), None) => Err(Refused::Invalid("no tokens are accepted here")),
+        }
+    }
+
+    /// Finds a token of this program's own, by its hash.
+    fn look_up(&self, registry: &Mutex<Registry>, hash: Digest) -> Result<Identity, Refused> {
+        let found = lock(registry).token(hash).map_err(|error| {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "tokens cannot be looked up");
             Refused::Unavailable("tokens cannot be looked up")
         })?;
         let token = found.ok_or(Refused::Invalid("the token is unknown, or was revoked"))?;
         if token.expires_at.is_some_and(|expires| expires <= now()) {
-            return Err(Refused::Invalid("the token has expired"));
+            return Err(EXPIRED);
         }
         let rate = [token.calls_per_minute, self.calls_per_minute].into_iter().flatten().min();
-        // A token that is made anew under the name of an old one is another one.
-        let owner = format!("token:{}\n{}", token.name, token.created_at);
-        let identity = Identity::known(owner, token.scopes, token.tools);
+        // A token that is made anew under the name of an old one is another one, however soon. What
+        // stands in files is not what tokens are found by.
+        let owner = Digest::of(format!("kami owner of a token\n{hash}").as_bytes());
+        let owner = format!("token:{}\n{owner}", token.name);
+        let identity = Identity::known(owner, token.scopes, token.tools, Proof::Token(hash));
         Ok(self.rated(identity, rate))
     }
 

@@ -53,7 +53,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinError;
 
@@ -77,7 +76,10 @@ use stdio::StdioTransport;
 use tasks::{SeenTo, Tasks};
 
 pub use discover::DiscoverOptions;
-pub use http::{HostName, HostNameError, WebOrigin, WebOriginError};
+pub use http::{
+    HostName, HostNameError, HttpListener, ServerTls, ServerTlsError, TlsFiles, WebOrigin,
+    WebOriginError,
+};
 pub use stdio::stdio_pipes;
 
 /// How long the last replies may take to be written. A client that wants the process gone sends a
@@ -152,6 +154,25 @@ pub struct HttpOptions {
     pub hosts: Vec<HostName>,
     /// The pages that may talk to it from a browser, beside those of this machine and of `public`.
     pub pages: Vec<WebOrigin>,
+    /// Speaks TLS; `None`: whoever connects speaks plain HTTP.
+    pub tls: Option<ServerTls>,
+}
+
+impl HttpOptions {
+    /// Whether clients may be served who come by `listener`: [`Server::serve_http`] begins only then.
+    ///
+    /// # Errors
+    /// Where other machines can reach it, and anybody could call the tools; or where nobody said by
+    /// which names they address it.
+    pub fn admit(&self, listener: &HttpListener) -> Result<(), ServeError> {
+        match listener.exposed().map_err(ServeError::Listen)? {
+            Some(address) if self.gate.is_none() => Err(ServeError::Exposed(address)),
+            Some(address) if self.public.is_none() && self.hosts.is_empty() => {
+                Err(ServeError::Unnamed(address))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a client would be told about a call, as JSON.
@@ -300,28 +321,29 @@ impl Server {
     /// do. Dropping the future ends everything.
     ///
     /// # Errors
-    /// Where other machines can reach the address, and anybody could call the tools; or where nobody
-    /// said by which names they address it.
+    /// Where [`HttpOptions::admit`] has one.
     ///
     /// # Security
-    /// Clients are not trusted: whatever they send costs bounded memory and time. Requests that a
-    /// web page has sent, of elsewhere or by a name that leads here, are refused. There is no TLS:
-    /// tokens on their way from another machine are for a proxy in front of this to protect.
+    /// Clients are not trusted: whatever they send, and however little of what they are sent they take,
+    /// costs bounded memory and time. Requests that a web page has sent, of elsewhere or by a name that
+    /// leads here, are refused. Without [`HttpOptions::tls`], tokens on their way from another machine
+    /// are for a proxy in front of this to protect.
     pub async fn serve_http(
         &self,
-        listener: TcpListener,
+        listener: impl Into<HttpListener>,
         options: HttpOptions,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let address = listener.local_addr().map_err(ServeError::Listen)?.ip();
-        if !address.is_loopback() {
-            if options.gate.is_none() {
-                return Err(ServeError::Exposed(address));
+        let listener = listener.into();
+        options.admit(&listener)?;
+        let exposed = listener.exposed().map_err(ServeError::Listen)?.is_some();
+        let tls = options.tls.clone();
+        let renewing = async {
+            match &tls {
+                Some(tls) => tls.renew().await,
+                None => std::future::pending().await,
             }
-            if options.public.is_none() && options.hosts.is_empty() {
-                return Err(ServeError::Unnamed(address));
-            }
-        }
+        };
         let ended = watch::Sender::new(false);
         let desk = NewsDesk::new();
         let tasks = self.tasks();
@@ -329,7 +351,6 @@ impl Server {
         let closing = watch::Sender::new(false);
         let handlers = self.handlers(&desk, &tasks, &ended, &closing, Some(metrics));
         let _seen_to = SeenTo::new(Arc::new(handlers()));
-        let exposed = !address.is_loopback();
         let door = Door::new(handlers, options, exposed, exposition, ended.subscribe());
         let door = Arc::new(door);
         let shutdown = async {
@@ -344,6 +365,7 @@ impl Server {
         tokio::select! {
             () = door.serve(listener, shutdown, drain) => Ok(()),
             never = self.watch(&desk) => match never {},
+            never = renewing => match never {},
         }
     }
 

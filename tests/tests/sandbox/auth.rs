@@ -1,6 +1,7 @@
 //! Who is let in over HTTP: tokens that are good, bad, old or somebody else's.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -216,15 +217,9 @@ fn a_token_that_is_revoked_or_over_is_refused_at_the_next_request() {
     let short = NewToken::generate().expect("there is entropy");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let now = now.expect("it is later than 1970").as_secs();
-    let terms = Token {
-        name: "short".parse().expect("it is a name"),
-        scopes: ["kami:call".parse().expect("it is a scope")].into(),
-        tools: ToolSelection::default(),
-        calls_per_minute: None,
-        created_at: now,
-        expires_at: Some(now + 2),
-    };
-    lab.registry().add_token(&terms, short.hash()).expect("it can be added");
+    lab.registry()
+        .add_token(&terms("short", now, Some(now + 2)), short.hash())
+        .expect("it can be added");
     let door = guarded(&lab);
     assert_eq!(ask(&door, &revoked, &add()).status, 200);
     lab.cargo_kami(&["token", "revoke", "ci"]).expect(0, "Revoked ci");
@@ -374,6 +369,7 @@ fn an_address_that_others_reach_needs_tokens_and_a_name() {
         let output = output.expect("the program starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && said.contains(words), "{said}");
+        assert!(!said.contains("Serving"), "what is refused is not said to be served: {said}");
     };
     let public = ["--public-url", "https://tools.example.com"];
     fails(&public, "--auth tokens");
@@ -403,6 +399,155 @@ fn an_address_that_others_reach_needs_tokens_and_a_name() {
     let base = r#"="https://tools.example.com/.well-known/oauth-protected-resource/mcp""#;
     assert!(unnamed.status == 401 && unnamed.head.contains(base), "{unnamed:?}");
     assert_eq!(door.post(&[("Host", "rebound.example")], &add()).status, 403, "and no challenge");
+}
+
+/// A stream that somebody has open.
+struct Open(std::thread::JoinHandle<String>);
+
+impl Open {
+    /// Opens a stream by a request, and waits until there is one.
+    fn new(door: &Door, method: &str, headers: &[(&str, &str)], body: &str) -> Self {
+        let mut stream = door.send(door.request(method, "/mcp", headers, body).as_bytes());
+        let mut head = vec![0; 15];
+        stream.read_exact(&mut head).expect("it is answered");
+        assert_eq!(head, b"HTTP/1.1 200 OK");
+        // Longer than anything that ends by itself takes.
+        stream.set_read_timeout(Some(PATIENCE * 2)).expect("it is more than nothing");
+        Self(std::thread::spawn(move || {
+            let mut rest = String::new();
+            stream.read_to_string(&mut rest).expect("it ends");
+            rest
+        }))
+    }
+
+    /// Both kinds: a listener of a session, and a subscription.
+    fn both(door: &Door, token: &str) -> [Self; 2] {
+        let authorization = bearer(token);
+        let params = json!({
+            "protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": {"name": "kami-tests", "version": "1"},
+        });
+        let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+        let opened = ask(door, token, &hello);
+        let session = opened.header("mcp-session-id").expect("there is a session").to_owned();
+        let headers = [("Authorization", &*authorization), ("Mcp-Session-Id", &session)];
+        let notifications = json!({"notifications": {"toolsListChanged": true}});
+        let listen = request(1, "subscriptions/listen", notifications).to_string();
+        [Self::new(door, "GET", &headers, ""), Self::new(door, "POST", &headers[..1], &listen)]
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+#[test]
+fn what_a_token_opened_ends_with_it() {
+    let lab = Lab::with_neighbour();
+    let (revoked, good) = (token(&lab, "ci", &[]), token(&lab, "other", &[]));
+    let short = NewToken::generate().expect("there is entropy");
+    let now = u64::try_from(in_seconds(0)).expect("it is later than 1970");
+    lab.registry().add_token(&terms("short", now, Some(now + 4)), short.hash()).expect("it is new");
+    let key = SigningKey::new("one", "ES256");
+    let issuer = Issuer::start(&[&key]);
+    let door = trusting(&lab, &issuer, &["--auth", "tokens"]);
+    // Clocks may differ by thirty seconds.
+    let access = key.sign(&but(&claims(&issuer), &json!({"exp": in_seconds(-26)})));
+    let lasting = key.sign(&claims(&issuer));
+
+    let kept = [Open::both(&door, &good), Open::both(&door, &lasting)];
+    let over = [short.expose(), &access].map(|token| Open::both(&door, token));
+    for (streams, token) in over.iter().zip([short.expose(), &access]) {
+        until(|| streams.iter().all(Open::is_over));
+        assert_eq!(ask(&door, token, &add()).status, 401, "not before it is over");
+    }
+    let ended = Open::both(&door, &revoked);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(!ended.iter().any(Open::is_over));
+    lab.cargo_kami(&["token", "revoke", "ci"]).expect(0, "Revoked ci");
+    // News come before anybody would have looked again, and are not for them.
+    install_hermit(&lab);
+    until(|| ended.iter().all(Open::is_over));
+    for stream in ended {
+        let said = stream.0.join().expect("reading does not panic");
+        assert!(!said.contains("list_changed"), "{said}");
+    }
+    // Others hear of it, and go on.
+    assert!(!kept.iter().flatten().any(Open::is_over));
+    assert!(door.finish().success());
+    for stream in kept.into_iter().flatten() {
+        let said = stream.0.join().expect("reading does not panic");
+        assert!(said.contains("list_changed"), "{said}");
+    }
+}
+
+/// The terms of a token, as the registry has them.
+fn terms(name: &str, created_at: u64, expires_at: Option<u64>) -> Token {
+    Token {
+        name: name.parse().expect("it is a name"),
+        scopes: ["kami:call".parse().expect("it is a scope")].into(),
+        tools: ToolSelection::default(),
+        calls_per_minute: None,
+        created_at,
+        expires_at,
+    }
+}
+
+/// Even if it was made in the same second.
+#[test]
+fn a_token_under_the_name_of_another_is_somebody_else() {
+    let lab = Lab::with_neighbour();
+    let now = u64::try_from(in_seconds(0)).expect("it is later than 1970");
+    let [first, second] = [(); 2].map(|()| NewToken::generate().expect("there is entropy"));
+    let name = "ci".parse().expect("it is a name");
+    let terms = terms("ci", now, None);
+    lab.registry().add_token(&terms, first.hash()).expect("it is new");
+    let door = guarded(&lab);
+    let params = json!({
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "kami-tests", "version": "1"},
+    });
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+    let opened = ask(&door, first.expose(), &hello);
+    let session = opened.header("mcp-session-id").expect("there is a session").to_owned();
+    let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"});
+    let within = |token: &NewToken| {
+        let authorization = bearer(token.expose());
+        let headers = [("Mcp-Session-Id", &*session), ("Authorization", &*authorization)];
+        door.post(&headers, &ping).status
+    };
+    assert_eq!(within(&first), 200);
+    lab.registry().remove_token(&name).expect("it is there");
+    lab.registry().add_token(&terms, second.hash()).expect("the name is free");
+    assert_eq!((within(&first), within(&second)), (401, 404));
+    assert_eq!(ask(&door, second.expose(), &add()).status, 200);
+}
+
+/// A proxy with TLS is what leads others here.
+#[test]
+fn who_gives_tokens_is_named_by_https_to_who_comes_from_elsewhere() {
+    let lab = Lab::with_neighbour();
+    token(&lab, "ci", &[]);
+    let flags = ["--auth", "tokens", "--allow-host", "tools.example.com"];
+    let door = Door::start_with(lab.data(), &flags);
+    for (host, base) in [
+        ("tools.example.com", "https://tools.example.com"),
+        ("tools.example.com:8443", "https://tools.example.com:8443"),
+        ("localhost:3000", "http://localhost:3000"),
+        ("127.0.0.1", "http://127.0.0.1"),
+    ] {
+        let path = "/.well-known/oauth-protected-resource/mcp";
+        let refused = door.post(&[("Host", host)], &add());
+        let challenge = refused.header("www-authenticate").expect("there is a challenge");
+        assert!(challenge.contains(&format!("\"{base}{path}\"")), "{challenge}");
+        let metadata = door.ask("GET", path, &[("Host", host)], "");
+        let metadata: Value = serde_json::from_str(&metadata.body).expect("it is JSON");
+        assert_eq!(metadata["resource"], format!("{base}/mcp"));
+    }
+    let flags = [&flags[..], &["--public-url", "http://10.0.0.5:3000"]].concat();
+    let door = Door::start_with(lab.data(), &flags);
+    let refused = door.post(&[("Host", "tools.example.com")], &add());
+    assert!(refused.head.contains("\"http://10.0.0.5:3000/.well-known/"), "{refused:?}");
 }
 
 #[test]

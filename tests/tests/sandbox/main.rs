@@ -27,6 +27,11 @@ mod replies;
 mod legacy;
 mod serve;
 mod doors;
+mod http2;
+mod frames;
+mod https;
+#[cfg(unix)]
+mod sockets;
 mod protocol;
 mod discover;
 mod ends;

@@ -1,6 +1,7 @@
 //! The body of a reply: whole, or a stream of events.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,15 +11,35 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
+use super::backlog::Account;
+use super::standing::Standing;
+use super::streams::Pace;
+
 /// How often a stream without news says that it is still there, for proxies in between.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// How much of a reply is given at a time over HTTP/2, where it is seen by that whether its client takes
+/// it.
+const PART: usize = 16 << 10;
+
 /// The body of a reply.
-pub(super) enum ReplyBody {
-    /// All of it; `None` once it is taken.
+pub(super) struct ReplyBody {
+    content: Content,
+    /// How it is taken, over HTTP/2.
+    taken: Option<Taken>,
+}
+
+enum Content {
+    /// All of it, or what is left; `None` once it is taken.
     Whole(Option<Bytes>),
     /// As it comes.
-    Events(Events),
+    Events(Box<Events>),
+}
+
+/// How a client takes a reply over HTTP/2.
+pub(super) struct Taken {
+    pub(super) account: Arc<Account>,
+    pub(super) pace: Arc<Pace>,
 }
 
 /// What says the messages of a stream, and gives the last one. It ends with the stream.
@@ -38,11 +59,13 @@ pub(super) struct Events {
     work: Option<Task>,
     last: Option<Vec<u8>>,
     silence: Pin<Box<Sleep>>,
+    /// For how long whoever reads them may.
+    standing: Option<Standing>,
 }
 
 impl ReplyBody {
     pub(super) fn whole(bytes: Bytes) -> Self {
-        Self::Whole(Some(bytes))
+        Self { content: Content::Whole(Some(bytes)), taken: None }
     }
 
     /// Events for `first`, for the messages that come while `work` is done, and for what it gives.
@@ -52,12 +75,49 @@ impl ReplyBody {
         work: Task,
     ) -> Self {
         let silence = Box::pin(tokio::time::sleep(KEEP_ALIVE));
-        Self::Events(Events { first, messages, work: Some(work), last: None, silence })
+        let (work, last, standing) = (Some(work), None, None);
+        let events = Events { first, messages, work, last, silence, standing };
+        Self { content: Content::Events(Box::new(events)), taken: None }
+    }
+
+    /// The same without anything in it.
+    pub(super) fn emptied(self) -> Self {
+        Self { content: Content::Whole(None), ..self }
+    }
+
+    /// How many bytes there are, if that is known.
+    pub(super) fn length(&self) -> Option<usize> {
+        match &self.content {
+            Content::Whole(bytes) => Some(bytes.as_ref().map_or(0, Bytes::len)),
+            Content::Events(_) => None,
+        }
+    }
+
+    /// Has a stream of events end where whoever reads it may not do so any more.
+    pub(super) fn lasts_while(&mut self, standing: impl FnOnce() -> Standing) {
+        if let Content::Events(events) = &mut self.content {
+            events.standing = Some(standing());
+        }
+    }
+
+    /// Counts what is not taken.
+    pub(super) fn is_taken(&mut self, taken: Taken) {
+        if let Content::Whole(whole) = &mut self.content {
+            *whole = whole.take().map(|bytes| taken.account.count(bytes));
+            if whole.is_none() {
+                taken.pace.done();
+            }
+        }
+        self.taken = Some(taken);
     }
 }
 
 impl Events {
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.standing.as_mut().is_some_and(|standing| standing.is_over(context)) {
+            self.work = None;
+            return Poll::Ready(None);
+        }
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(event(&first)));
         }
@@ -67,6 +127,10 @@ impl Events {
                 Poll::Pending => None,
             };
             if let Some(said) = said {
+                if self.standing.as_mut().is_some_and(|standing| !standing.still_holds()) {
+                    self.work = None;
+                    return Poll::Ready(None);
+                }
                 self.silence.as_mut().reset(Instant::now() + KEEP_ALIVE);
                 return Poll::Ready(Some(event(&said)));
             }
@@ -98,24 +162,37 @@ impl Body for ReplyBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Events(events) => {
-                events.poll_event(context).map(|event| event.map(|event| Ok(Frame::data(event))))
-            }
+        let Self { content, taken } = self.get_mut();
+        if let Some(taken) = taken {
+            taken.pace.asked();
         }
+        let part = match content {
+            Content::Whole(whole) => match (whole.take(), &taken) {
+                (Some(mut rest), Some(_)) if rest.len() > PART => {
+                    let part = rest.split_to(PART);
+                    *whole = Some(rest);
+                    Some(part)
+                }
+                (rest, _) => rest,
+            },
+            Content::Events(events) => match (events.poll_event(context), &taken) {
+                (Poll::Ready(Some(event)), Some(taken)) => Some(taken.account.count(event)),
+                (Poll::Ready(event), _) => event,
+                (Poll::Pending, _) => return Poll::Pending,
+            },
+        };
+        let over = part.is_none() || matches!(content, Content::Whole(None));
+        if let Some(taken) = taken.as_ref().filter(|_| over) {
+            taken.pace.done();
+        }
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Whole(None))
+        matches!(self.content, Content::Whole(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Self::Events(_) => SizeHint::default(),
-        }
+        self.length().map_or_else(SizeHint::default, |length| SizeHint::with_exact(length as u64))
     }
 }

@@ -9,10 +9,11 @@ use http::{HeaderValue, Response, StatusCode};
 use rmcp::RoleServer;
 use rmcp::model::{ClientJsonRpcMessage, ErrorCode, JsonRpcMessage, ServerJsonRpcMessage};
 use rmcp::transport::Transport;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::body::{ReplyBody, Task};
 use super::headers::Spoken;
+use super::room::Held;
 use super::sessions::HttpSession;
 use super::{Reply, accepted, reply};
 use crate::auth::Identity;
@@ -97,7 +98,7 @@ pub(super) async fn ask(
     subscriptions: Arc<Subscriptions>,
     request: ClientJsonRpcMessage,
     spoken: Spoken,
-    room: Option<OwnedSemaphorePermit>,
+    room: Held,
 ) -> Reply {
     let exchange = Exchange::new();
     let (answer, answered) = oneshot::channel();

@@ -6,34 +6,43 @@
 //!
 //! Whoever connects is not trusted, and web pages are kept out: a request has to be addressed to
 //! this server by one of its names, and must not come from a page of anywhere else ([`site`]). Where
-//! clients are asked who they are, each request brings a token ([`challenge`]).
+//! clients are asked who they are, each request brings a token ([`challenge`]), and what it opens goes on
+//! as long as that holds ([`standing`]).
+//!
+//! Connections come from a [`listener`], over TLS where the operator has a certificate ([`tls`]), and
+//! speak HTTP/1.1 or HTTP/2 ([`connection`]).
 
+mod backlog;
 mod body;
 mod challenge;
+mod connection;
 mod exchange;
+mod greeting;
 mod headers;
+mod listener;
+mod room;
 mod sessions;
 mod site;
+mod standing;
+mod streams;
+mod tls;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ALLOW, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RETRY_AFTER,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::model::{
     ClientJsonRpcMessage, ClientNotification, ClientRequest, JsonRpcMessage, RequestId,
 };
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio_io_timeout::TimeoutStream;
 
 use super::HttpOptions;
 use super::calls::{Caller, reply_to};
@@ -45,14 +54,21 @@ use super::wire::json;
 use crate::auth::{Gate, Identity};
 use crate::metrics::Exposition;
 use crate::scheduler::Principal;
+use backlog::Backlog;
 use body::ReplyBody;
 use challenge::{Challenge, identify};
+use connection::Visit;
 use exchange::{Exchange, ask, news};
 use headers::Spoken;
+use room::{Full, Held};
 use sessions::{HttpSession, Ongoing, Sessions};
-use site::Site;
+use site::{Site, addressed};
+use standing::Standing;
+use tls::Acceptor;
 
+pub use listener::HttpListener;
 pub use site::{HostName, HostNameError, WebOrigin, WebOriginError};
+pub use tls::{ServerTls, ServerTlsError, TlsFiles};
 
 /// The one path that speaks the protocol.
 const PATH: &str = "/mcp";
@@ -80,17 +96,12 @@ const MOST_CONNECTIONS: usize = 1024;
 /// The most bytes of a head, and of what is read of a body at a time.
 const READ_BUFFER: usize = 64 << 10;
 
-/// The bytes of a body that every request may have.
-const FREE_BYTES: usize = 64 << 10;
-
-/// The most bytes of all bodies beyond that, until their requests are answered.
+/// The most bytes of all bodies, until their requests are answered, beyond what each connection has to
+/// itself.
 const MOST_BYTES: usize = 256 << 20;
 
 /// How long a client may take over the head of a request, and over its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long a client may take none of what it is sent: it is kept in memory until then.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long nothing is accepted after the system had no descriptor for a connection.
 const BREATHER: Duration = Duration::from_millis(50);
@@ -107,13 +118,17 @@ pub(super) struct Door {
     subscriptions: Arc<Subscriptions>,
     ended: watch::Receiver<bool>,
     /// Tells who makes a request; `None`: nobody is asked.
-    gate: Option<Gate>,
+    gate: Option<Arc<Gate>>,
+    /// Speaks TLS with whoever connects.
+    tls: Option<Acceptor>,
     /// Whether others than this machine may find it.
     exposed: bool,
     metrics: Exposition,
     site: Site,
     /// Bytes that bodies may still have.
     room: Arc<Semaphore>,
+    /// What clients over HTTP/2 do not take.
+    backlog: Arc<Backlog>,
 }
 
 impl Door {
@@ -132,12 +147,19 @@ impl Door {
             sessions: Sessions::new(),
             subscriptions: Arc::default(),
             ended,
-            gate: options.gate,
+            gate: options.gate.map(Arc::new),
+            tls: options.tls.as_ref().map(ServerTls::acceptor),
             // Where it has a name for others, a proxy may bring them to an address of this machine.
             exposed: exposed || options.public.is_some() || !options.hosts.is_empty(),
             metrics,
-            site: Site { public: options.public, hosts: options.hosts, pages: options.pages },
+            site: Site {
+                secure: options.tls.is_some(),
+                public: options.public,
+                hosts: options.hosts,
+                pages: options.pages,
+            },
             room,
+            backlog: Arc::default(),
         }
     }
 
@@ -145,7 +167,7 @@ impl Door {
     /// are open until `drain` is, too.
     pub(super) async fn serve(
         self: Arc<Self>,
-        listener: TcpListener,
+        listener: HttpListener,
         shutdown: impl Future<Output = ()>,
         drain: impl Future<Output = ()>,
     ) {
@@ -163,11 +185,11 @@ impl Door {
                 // Forgets those that ended.
                 Some(_) = connections.join_next() => {}
                 (accepted, place) = accepted => match accepted {
-                    Ok((stream, _)) => {
+                    Ok(stream) => {
                         let (door, ended) = (Arc::clone(&self), ending.subscribe());
                         connections.spawn(async move {
                             let _place = place;
-                            door.connection(stream, ended).await;
+                            connection::serve(door, stream, ended).await;
                         });
                     }
                     Err(error) => {
@@ -190,7 +212,7 @@ impl Door {
     /// Tells whoever connects that this server is about to end.
     async fn turn_away(
         self: &Arc<Self>,
-        listener: &TcpListener,
+        listener: &HttpListener,
         places: &Arc<Semaphore>,
     ) -> Infallible {
         let ending = watch::Sender::new(false);
@@ -198,11 +220,11 @@ impl Door {
         loop {
             let place = Arc::clone(places).acquire_owned().await;
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     let (door, ended) = (Arc::clone(self), ending.subscribe());
                     connections.spawn(async move {
                         let _place = place;
-                        door.connection(stream, ended).await;
+                        connection::serve(door, stream, ended).await;
                     });
                 }
                 Err(_) => tokio::time::sleep(BREATHER).await,
@@ -210,50 +232,39 @@ impl Door {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, mut ended: watch::Receiver<bool>) {
-        // Otherwise, the end of a reply waits until the client has acknowledged its beginning.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays slow");
-        }
-        let newcomer = self.stateless.newcomer();
-        let service = service_fn(|request| {
-            let (door, newcomer) = (Arc::clone(&self), Arc::clone(&newcomer));
-            async move { Ok::<_, Infallible>(door.respond(request, newcomer).await) }
-        });
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(READ_TIMEOUT)
-            .max_buf_size(READ_BUFFER);
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(WRITE_TIMEOUT));
-        let serving = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
-        let mut serving = std::pin::pin!(serving);
-        let ended = async {
-            // An error means that whoever could say so is gone, which is the end too.
-            let _ = ended.wait_for(|ended| *ended).await;
-        };
-        let served = tokio::select! {
-            served = &mut serving => served,
-            () = ended => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "a connection broke");
-        }
-    }
-
-    /// Answers a request. Where nobody is asked, it is made by its session or else by `newcomer`.
-    async fn respond(&self, request: Request<Incoming>, newcomer: Arc<Identity>) -> Reply {
+    /// Answers a request.
+    async fn respond(&self, mut request: Request<Incoming>, visit: Arc<Visit>) -> Reply {
         let page = self.site.page(request.headers());
-        let mut reply = self.route(request, newcomer).await;
+        let (head_only, mut head) = (request.method() == Method::HEAD, Held::default());
+        let mut reply = match addressed(&mut request) {
+            Err(why) => text(StatusCode::FORBIDDEN, why),
+            // Over HTTP/1.1, there is one at a time.
+            Ok(())
+                if visit.is_shared() && self.hold(&mut head, size(&request), &visit).is_err() =>
+            {
+                unavailable("too much at once")
+            }
+            Ok(()) => self.route(request, &visit).await,
+        };
         self.site.share(page, &mut reply);
+        if head_only {
+            if let Some(length) = reply.body().length() {
+                reply.headers_mut().insert(CONTENT_LENGTH, length.into());
+            }
+            reply = reply.map(ReplyBody::emptied);
+        }
+        if let Some(taken) = visit.taken() {
+            reply.body_mut().is_taken(taken);
+        }
         reply
     }
 
-    async fn route(&self, request: Request<Incoming>, newcomer: Arc<Identity>) -> Reply {
+    /// Takes room for bytes of a request.
+    fn hold(&self, held: &mut Held, bytes: usize, visit: &Visit) -> Result<(), Full> {
+        held.take(bytes, &visit.free, &self.room)
+    }
+
+    async fn route(&self, request: Request<Incoming>, visit: &Visit) -> Reply {
         let path = request.uri().path();
         match path {
             // Whoever watches may know this machine by any name, and learns one word.
@@ -272,7 +283,7 @@ impl Door {
         }
         match path {
             PATH if *self.ended.borrow() => unavailable("this server is about to end"),
-            PATH => self.speak(request, newcomer).await,
+            PATH => self.speak(request, visit).await,
             METRICS => self.measure(&request).await,
             _ => self.metadata(&request),
         }
@@ -328,10 +339,10 @@ impl Door {
     }
 
     /// Answers a request that speaks the protocol.
-    async fn speak(&self, mut request: Request<Incoming>, newcomer: Arc<Identity>) -> Reply {
+    async fn speak(&self, mut request: Request<Incoming>, visit: &Visit) -> Reply {
         let metadata = || format!("{}{METADATA}", self.site.base(request.headers()));
         let identity = match &self.gate {
-            None => newcomer,
+            None => Arc::clone(&visit.newcomer),
             Some(gate) => match identify(gate, request.uri(), request.headers()).await {
                 Ok(identity) => Arc::new(identity),
                 Err(challenge) => return challenge.reply(gate, &metadata()),
@@ -339,21 +350,31 @@ impl Door {
         };
         // Nobody behind this has a use for it.
         request.headers_mut().remove(AUTHORIZATION);
-        match *request.method() {
-            Method::POST => self.post(request, identity).await,
+        let mut reply = match *request.method() {
+            Method::POST => self.post(request, Arc::clone(&identity), visit).await,
             Method::GET => self.listen(request.headers(), &identity),
             Method::DELETE => self.end(request.headers(), &identity),
             _ => not_allowed("POST, GET, DELETE"),
+        };
+        if let Some(gate) = &self.gate {
+            reply.body_mut().lasts_while(|| Standing::new(Arc::clone(gate), identity));
         }
+        reply
     }
 
     /// One message of the client.
-    async fn post(&self, request: Request<Incoming>, identity: Arc<Identity>) -> Reply {
+    async fn post(
+        &self,
+        request: Request<Incoming>,
+        identity: Arc<Identity>,
+        visit: &Visit,
+    ) -> Reply {
         let (head, body) = request.into_parts();
         if let Err((status, why)) = negotiated(&head.headers) {
             return text(status, why);
         }
-        let (body, room) = match tokio::time::timeout(READ_TIMEOUT, self.collect(body)).await {
+        let (body, room) = match tokio::time::timeout(READ_TIMEOUT, self.collect(body, visit)).await
+        {
             Ok(Ok(body)) => body,
             Ok(Err(reply)) => return reply,
             Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the body took too long"),
@@ -414,11 +435,8 @@ impl Door {
     }
 
     /// Reads a body, and gives what it keeps of the room for all of them.
-    async fn collect(
-        &self,
-        mut body: Incoming,
-    ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>), Reply> {
-        let (mut bytes, mut held) = (Vec::new(), None::<OwnedSemaphorePermit>);
+    async fn collect(&self, mut body: Incoming, visit: &Visit) -> Result<(Vec<u8>, Held), Reply> {
+        let (mut bytes, mut held) = (Vec::new(), Held::default());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| text(StatusCode::BAD_REQUEST, "the body broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
@@ -426,21 +444,9 @@ impl Door {
                 let why = format!("a message has at most {LONGEST} bytes");
                 return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, &Refusal::invalid(None, why)));
             }
+            let room = self.hold(&mut held, data.len(), visit);
+            room.map_err(|Full| unavailable("too much at once"))?;
             bytes.extend_from_slice(&data);
-            let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-            let more = bytes.len().saturating_sub(FREE_BYTES + has);
-            let permit = u32::try_from(more)
-                .ok()
-                .filter(|more| *more > 0)
-                .map(|more| Arc::clone(&self.room).try_acquire_many_owned(more));
-            match (permit.transpose(), &mut held) {
-                (Ok(None), _) => {}
-                (Ok(Some(permit)), Some(held)) => held.merge(permit),
-                (Ok(permit), held) => *held = permit,
-                (Err(_), _) => {
-                    return Err(unavailable("too much at once"));
-                }
-            }
         }
         Ok((bytes, held))
     }
@@ -451,7 +457,7 @@ impl Door {
         identity: Arc<Identity>,
         message: ClientJsonRpcMessage,
         spoken: Spoken,
-        room: Option<OwnedSemaphorePermit>,
+        room: Held,
     ) -> Reply {
         match &message {
             JsonRpcMessage::Request(request) => {
@@ -561,6 +567,13 @@ impl Door {
             (Some(_), Some(_)) => Err(NoSession),
         }
     }
+}
+
+/// About how many bytes the head of a request takes.
+fn size(request: &Request<Incoming>) -> usize {
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>();
+    request.uri().path().len() + request.uri().query().map_or(0, str::len) + fields
 }
 
 /// A request names a session that there is not, or not any more.

@@ -13,7 +13,7 @@ use http::header::{
     HeaderMap, ORIGIN, VARY,
 };
 use http::uri::Authority;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, Request, StatusCode};
 
 use super::{Reply, text};
 
@@ -94,8 +94,31 @@ impl FromStr for HostName {
     }
 }
 
+/// Has the header `Host` say to whom a request is addressed, also where its target says it: over HTTP/2,
+/// that is `:authority`, and a request need not have the header.
+///
+/// # Errors
+/// Where the two differ: somebody else may have judged the other one.
+pub(super) fn addressed<B>(request: &mut Request<B>) -> Result<(), &'static str> {
+    let Some(authority) = request.uri().authority() else { return Ok(()) };
+    let named = HeaderValue::from_str(authority.as_str());
+    let named = named.map_err(|_| "the request is addressed to nobody")?;
+    match request.headers().get(HOST) {
+        Some(host) if !host.as_bytes().eq_ignore_ascii_case(named.as_bytes()) => {
+            Err("a request names one host, and not another one in its target")
+        }
+        Some(_) => Ok(()),
+        None => {
+            request.headers_mut().insert(HOST, named);
+            Ok(())
+        }
+    }
+}
+
 /// The names of a server, and the pages that may talk to it.
 pub(super) struct Site {
+    /// Whether it speaks TLS itself.
+    pub(super) secure: bool,
     /// Where clients find it, if not where they say they do.
     pub(super) public: Option<WebOrigin>,
     /// More names than those of this machine itself.
@@ -143,14 +166,17 @@ impl Site {
 
     /// Where a client that sent these headers finds this server. They were accepted, so that the
     /// name is one of its own.
+    ///
+    /// Whoever finds it by another name than this machine has for itself, and showed a token, came
+    /// through TLS: its own, or that of a proxy.
     pub(super) fn base(&self, headers: &HeaderMap) -> String {
-        match &self.public {
-            Some(public) => public.to_string(),
-            None => {
-                let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-                format!("http://{}", host.unwrap_or("localhost"))
-            }
+        if let Some(public) = &self.public {
+            return public.to_string();
         }
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let local = host.parse::<Authority>().is_ok_and(|authority| is_local(authority.host()));
+        let scheme = if self.secure || !local { "https" } else { "http" };
+        format!("{scheme}://{host}")
     }
 
     /// The answer to a browser that asks what a page may do.
@@ -229,6 +255,41 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<WebOrigin>(), Err(WebOriginError), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_request_is_addressed_to_one_host() {
+        for (target, host, addressed_to) in [
+            ("/mcp", Some("a.example"), Ok(Some("a.example"))),
+            ("/mcp", None, Ok(None)),
+            ("http://a.example/mcp", None, Ok(Some("a.example"))),
+            ("http://a.example/mcp", Some("A.example"), Ok(Some("A.example"))),
+            ("http://a.example/mcp", Some("a.example:80"), Err(())),
+            ("http://a.example/mcp", Some("localhost"), Err(())),
+            ("http://a.example/mcp", Some(""), Err(())),
+        ] {
+            let mut request = Request::get(target).body(()).unwrap();
+            if let Some(host) = host {
+                request.headers_mut().insert(HOST, HeaderValue::from_static(host));
+            }
+            let done = addressed(&mut request).map_err(|_| ());
+            let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+            assert_eq!(done.map(|()| named), addressed_to, "{target} {host:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_for_others_is_one_over_tls() {
+        let base = |secure, public: Option<&str>, host: &'static str| {
+            let public = public.map(|public| public.parse().unwrap());
+            let site = Site { secure, public, hosts: Vec::new(), pages: Vec::new() };
+            site.base(&HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]))
+        };
+        assert_eq!(base(false, None, "localhost:3000"), "http://localhost:3000");
+        assert_eq!(base(true, None, "[::1]:3000"), "https://[::1]:3000");
+        assert_eq!(base(false, None, "tools.example.com"), "https://tools.example.com");
+        let plain = Some("http://10.0.0.5:3000");
+        assert_eq!(base(false, plain, "10.0.0.5:3000"), "http://10.0.0.5:3000");
     }
 
     #[test]

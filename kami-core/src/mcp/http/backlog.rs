@@ -1,0 +1,134 @@
+//! What clients over HTTP/2 were answered and have not taken.
+//!
+//! Over HTTP/1.1 a connection has one reply at a time, and whoever does not take it is left. Over HTTP/2
+//! it has many, and its client says for each how much of it may be sent. So they are counted, for each
+//! connection and for all of them: where they become too many, the one with the most is closed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+/// The most bytes of replies that wait for clients over HTTP/2, all together.
+pub(super) const MOST_UNREAD: usize = 128 << 20;
+
+/// The replies of all connections.
+#[derive(Default)]
+pub(super) struct Backlog(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    total: usize,
+    accounts: HashMap<u64, Entry>,
+    next: u64,
+}
+
+struct Entry {
+    bytes: usize,
+    /// Closes the connection.
+    close: watch::Sender<bool>,
+}
+
+/// Those of one connection.
+pub(super) struct Account {
+    backlog: Arc<Backlog>,
+    id: u64,
+}
+
+/// A reply, or a part of one, until the last of it is sent.
+struct Counted {
+    bytes: Bytes,
+    account: Arc<Account>,
+}
+
+impl Backlog {
+    /// Counts for another connection, which `close` closes.
+    pub(super) fn open(self: &Arc<Self>, close: watch::Sender<bool>) -> Arc<Account> {
+        let mut counts = self.lock();
+        let id = counts.next;
+        counts.next += 1;
+        counts.accounts.insert(id, Entry { bytes: 0, close });
+        Arc::new(Account { backlog: Arc::clone(self), id })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Account {
+    /// Counts `bytes` until they, and all that is cut out of them, are dropped.
+    pub(super) fn count(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        if bytes.is_empty() {
+            return bytes;
+        }
+        let mut counts = self.backlog.lock();
+        counts.total += bytes.len();
+        if let Some(entry) = counts.accounts.get_mut(&self.id) {
+            entry.bytes += bytes.len();
+        }
+        if counts.total > MOST_UNREAD
+            && let Some(largest) = counts.accounts.values().max_by_key(|entry| entry.bytes)
+            && !largest.close.send_replace(true)
+        {
+            tracing::warn!(
+                bytes = largest.bytes,
+                "a client does not take its replies: its connection is closed"
+            );
+        }
+        drop(counts);
+        Bytes::from_owner(Counted { bytes, account: Arc::clone(self) })
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.backlog.lock().accounts.remove(&self.id);
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.account.backlog.lock();
+        counts.total -= self.bytes.len();
+        if let Some(entry) = counts.accounts.get_mut(&self.account.id) {
+            entry.bytes -= self.bytes.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connection_that_leaves_most_unread_is_closed_and_no_other() {
+        let backlog = Arc::new(Backlog::default());
+        let closes = [(); 3].map(|()| watch::Sender::new(false));
+        let accounts = closes.each_ref().map(|close| backlog.open(close.clone()));
+        let closed = || closes.each_ref().map(|close| *close.borrow());
+        let reply = |part: usize| Bytes::from(vec![0; MOST_UNREAD / part]);
+
+        let small = accounts[0].count(reply(8));
+        let large = [accounts[1].count(reply(4)), accounts[1].count(reply(4))];
+        let other = accounts[2].count(reply(4));
+        assert_eq!(closed(), [false; 3]);
+        // What was sent does not count, and what is a part counts as the whole.
+        let part = large[0].slice(..1);
+        drop(large);
+        let again = accounts[2].count(reply(4));
+        assert_eq!(closed(), [false; 3]);
+        let most = accounts[0].count(reply(4));
+        assert_eq!(closed(), [false, false, true]);
+        drop((small, part, other, again, most, accounts));
+        let counts = backlog.lock();
+        assert_eq!((counts.total, counts.accounts.len()), (0, 0));
+    }
+}
