@@ -28,6 +28,7 @@ const MODULES: &[&str] = &[
     "call",
     "metrics",
     "witness",
+    "pipeline",
     "auth",
     "mcp",
 ];

@@ -1,6 +1,8 @@
 //! `cargo kami call`: one call of an installed tool.
 
 use kami_core::call::CallArguments;
+use kami_core::pipeline::Pipelines;
+use kami_core::resolve::ResolveError;
 use kami_core::witness::Witness;
 
 use crate::exit::Exit;
@@ -48,19 +50,30 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let package = &entry.package;
         let (about, digest) = (&package.manifest.package, package.digest);
         witness.saw(entry.wire_name.as_str(), host::CALL, about, digest, arguments.text());
-        let tool = match resolver.resolve(&entry).await {
-            Ok(tool) => tool,
-            Err(error) => {
-                witness.refused(&args.name, &error);
-                log.flush().await?;
-                return Err(error.into());
+        let refused = async |witness: Witness, error: ResolveError| {
+            witness.refused(&args.name, &error);
+            log.flush().await?;
+            Err(error.into())
+        };
+        let called = if package.is_pipeline() {
+            match Pipelines::default().resolve(&resolver, &entry).await {
+                Ok(pipeline) => {
+                    let place = host::Place { resolver: &resolver, log: &log, client: CLIENT };
+                    host::call_pipeline(&pipeline, arguments, place, witness, shell).await?
+                }
+                Err(error) => return refused(witness, error).await,
+            }
+        } else {
+            match resolver.resolve(&entry).await {
+                Ok(tool) => host::call(&tool, arguments, witness, shell).await?,
+                Err(error) => return refused(witness, error).await,
             }
         };
-        let called = host::call(&tool, arguments, witness, shell).await?;
         log.flush().await?;
         match called {
             Ok(report) => {
-                outcome::show(entry.wire_name.as_str(), &tool, &report, &args.output, shell)
+                let name = entry.wire_name.as_str();
+                outcome::show(name, package.id(), &report, &args.output, shell)
             }
             Err(exit) => Ok(exit),
         }

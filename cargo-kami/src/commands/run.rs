@@ -85,7 +85,8 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         log.flush().await?;
         match called {
             Ok(report) => {
-                outcome::show(tool.definition().name.as_str(), tool, &report, &args.output, shell)
+                let name = tool.definition().name.as_str();
+                outcome::show(name, tool.package(), &report, &args.output, shell)
             }
             Err(exit) => Ok(exit),
         }

@@ -4,17 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use kami_core::audit::AuditLog;
 use kami_core::call::{self, CallArguments, CallReport, EventSink, GuestEvent};
 use kami_core::engine::{Engine, EngineOptions};
+use kami_core::mcp;
+use kami_core::pipeline::{self, Caller, Ended, Pipeline};
 use kami_core::policy::Ruling;
 use kami_core::resolve::{HostOptions, Resolver, VerifiedTool};
 use kami_core::sandbox::Surroundings;
-use kami_core::scheduler::ScheduleOptions;
+use kami_core::scheduler::{Principal, ScheduleOptions};
 use kami_core::signing::SignedArtifact;
 use kami_core::witness::Witness;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::compiler;
+use super::{compiler, outcome};
 use crate::env_vars;
 use crate::exit::{Exit, Failure};
 use crate::ops::secrets;
@@ -151,9 +155,73 @@ pub async fn call(
     mut witness: Witness,
     shell: &Shell,
 ) -> anyhow::Result<Result<CallReport, Exit>> {
-    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     witness.knows(tool.verified());
     let running = call::call(tool, arguments, witness.watch(Arc::new(Forward(sender))));
+    let report = shown(running, events, shell).await?;
+    if let Ok(report) = &report {
+        witness.ended(report);
+    }
+    Ok(report)
+}
+
+/// Where a pipeline is called.
+pub struct Place<'a> {
+    /// What finds the tools of its steps.
+    pub resolver: &'a Arc<Resolver>,
+    /// Where each step is recorded.
+    pub log: &'a Arc<AuditLog>,
+    /// Who calls, as the log has it.
+    pub client: &'a str,
+}
+
+/// Calls a pipeline as [`call`] does a tool, and shows what was denied to its steps.
+///
+/// # Errors
+/// Where signals cannot be awaited.
+pub async fn call_pipeline(
+    pipeline: &Arc<Pipeline>,
+    arguments: CallArguments,
+    place: Place<'_>,
+    witness: Witness,
+    shell: &Shell,
+) -> anyhow::Result<Result<CallReport, Exit>> {
+    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+    let (denied, mut denials) = tokio::sync::mpsc::unbounded_channel();
+    let tell = move |ended: &Ended<'_>| {
+        if let Ok(report) = ended.came {
+            let (name, package) = (ended.entry.wire_name.to_string(), ended.entry.package.id());
+            // Nobody listens any more once the command is interrupted.
+            let _ = denied.send((name, package.clone(), report.denials.clone()));
+        }
+    };
+    let caller = Caller {
+        principal: Principal::default(),
+        audit: Some(Arc::clone(place.log)),
+        client: Some(place.client.to_owned()),
+        identity: None,
+        metrics: None,
+        events: Arc::new(Forward(sender)),
+        document: mcp::result_document,
+        tell: Arc::new(tell),
+    };
+    let running = pipeline::call(place.resolver, pipeline, arguments, caller);
+    let report = shown(running, events, shell).await?;
+    if let Ok(report) = &report {
+        witness.ended(report);
+    }
+    while let Ok((name, package, denials)) = denials.try_recv() {
+        outcome::tell_denials(&name, &package, &denials, shell);
+    }
+    Ok(report)
+}
+
+/// Shows what is said until a call ends, or the person interrupts it.
+async fn shown(
+    running: impl Future<Output = CallReport>,
+    mut events: UnboundedReceiver<GuestEvent>,
+    shell: &Shell,
+) -> anyhow::Result<Result<CallReport, Exit>> {
     tokio::pin!(running);
     let report = loop {
         tokio::select! {
@@ -166,7 +234,6 @@ pub async fn call(
             }
         }
     };
-    witness.ended(&report);
     while let Ok(event) = events.try_recv() {
         tell(&event, shell);
     }

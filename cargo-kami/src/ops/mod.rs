@@ -22,6 +22,7 @@ pub mod keys;
 pub mod outcome;
 pub mod packages;
 pub mod passphrase;
+pub mod pipeline;
 pub mod policy;
 pub mod recording;
 pub mod rights;

@@ -45,6 +45,7 @@ use crate::call::{Level, Listing};
 use crate::digest::Digest;
 use crate::manifest::{JsonObject, ResourceUri};
 use crate::metrics::Metrics;
+use crate::pipeline::Pipelines;
 use crate::rate::TokenBucket;
 use crate::registry::{InstalledPackage, RegistryError};
 use crate::resolve::{
@@ -90,6 +91,8 @@ pub(super) struct Shared {
     pub(super) refusals: TokenBucket,
     /// What there is to be found, where tools are.
     pub(super) overview: KnownOverview,
+    /// The pipelines that were called last.
+    pub(super) pipelines: Pipelines,
 }
 
 /// What one registry offers, for one connection.
@@ -154,8 +157,12 @@ impl Handler {
         client.as_ref().map(|(_, abilities)| *abilities).unwrap_or_default()
     }
 
-    pub(super) fn resolver(&self) -> &Resolver {
+    pub(super) fn resolver(&self) -> &Arc<Resolver> {
         &self.shared.resolver
+    }
+
+    pub(super) fn pipelines(&self) -> &Pipelines {
+        &self.shared.pipelines
     }
 
     pub(super) fn tasks(&self) -> &Arc<Tasks> {

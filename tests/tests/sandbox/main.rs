@@ -29,6 +29,7 @@ mod serve;
 mod doors;
 mod protocol;
 mod discover;
+mod pipelines;
 mod ends;
 mod auth;
 mod artifacts;

@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Problem, SourceError};
 use crate::grants::Limit;
 
-type Value<'a> = Spanned<DeValue<'a>>;
+pub(crate) type Value<'a> = Spanned<DeValue<'a>>;
 
 /// A key that a table may have, and a line that shows how it is written.
 #[derive(Debug)]
@@ -72,9 +72,14 @@ impl<'a> Entries<'a> {
     }
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
     pub(crate) fn key_span(&self) -> Range<usize> {
         self.key_span.clone()
+    }
+
+    /// The value, for whoever reads what no known keys describe.
+    pub(crate) fn value(&self) -> &'a Value<'a> {
+        self.value
     }
 }
 
@@ -236,7 +241,7 @@ impl<'p> Reader<'p> {
         );
     }
 
-    fn wrong_type(&mut self, entry: &Entry<'_>, value: &Value<'_>, expected: &str) {
+    pub(crate) fn wrong_type(&mut self, entry: &Entry<'_>, value: &Value<'_>, expected: &str) {
         self.problem(
             value.span(),
             format!("`{}` must be {expected}", entry.key.name),
@@ -371,6 +376,29 @@ impl<'p> Reader<'p> {
         Some(self.entries((table, entry.value.span()), name, known))
     }
 
+    /// Reads an array of tables, each written below `[[name]]`.
+    pub(crate) fn tables<'a>(
+        &mut self,
+        entry: Option<&Entry<'a>>,
+        known: &'static [Key],
+    ) -> Vec<Entries<'a>> {
+        let Some(entry) = entry else { return Vec::new() };
+        let Some(items) = entry.value.get_ref().as_array() else {
+            self.wrong_type(entry, entry.value, "an array of tables");
+            return Vec::new();
+        };
+        let mut tables = Vec::with_capacity(items.len());
+        for item in items.iter() {
+            match item.get_ref().as_table() {
+                Some(table) => {
+                    tables.push(self.entries((table, item.span()), entry.key.name, &[known]));
+                }
+                None => self.wrong_type(entry, item, "an array of tables"),
+            }
+        }
+        tables
+    }
+
     /// Reads a table of tables, whose names each mean a `T`; gives each name's place with it. It
     /// stands in the table called `within`.
     pub(crate) fn named_tables<'a, T: FromStr<Err: Display>>(
@@ -411,14 +439,14 @@ pub(crate) fn below(table: &str, name: &str) -> String {
     if table.is_empty() { name } else { format!("{table}.{name}") }
 }
 
-fn kind(value: &Value<'_>) -> String {
+pub(crate) fn kind(value: &Value<'_>) -> String {
     let name = value.get_ref().type_str();
     let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("this is {article} {name}")
 }
 
 /// The name that was probably meant: one that a third of the letters tell apart at most.
-fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Comparing takes the product of both lengths, and no name is long.
     if written.len() > 64 {
         return None;
