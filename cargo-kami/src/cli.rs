@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::config::Typed;
 use crate::settings::Flags;
 use crate::{commands, env_vars, exit};
 
@@ -64,6 +65,7 @@ pub enum Command {
     Token(commands::token::Args),
     Log(commands::log::Args),
     Status(commands::status::Args),
+    Config(commands::config::Args),
     Explain(commands::explain::Args),
     Publish(commands::publish::Args),
     Demo(commands::demo::Args),
@@ -79,10 +81,9 @@ const STYLES: Styles = Styles::styled()
 impl Cli {
     /// Reads the command line of this process, as `cargo kami X` or `cargo-kami X`; where it is
     /// wrong or asks for help, says so and ends the process, as clap does.
-    pub fn from_command_line() -> Self {
+    pub fn typed() -> Typed {
         let command = Self::command().after_long_help(reference());
-        let matches = command.get_matches_from(without_cargo(std::env::args_os()));
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Typed::read(command, without_cargo(std::env::args_os()).collect())
     }
 }
 
@@ -95,7 +96,7 @@ fn without_cargo(arguments: impl Iterator<Item = OsString>) -> impl Iterator<Ite
 fn reference() -> String {
     let mut text = String::from("Environment:\n");
     for variable in env_vars::ALL {
-        text += &format!("  {:<24} {}\n", variable.name, variable.doc);
+        text += &format!("  {:<28} {}\n", variable.name, variable.doc);
     }
     text += "\nExit codes:\n";
     for exit in exit::ALL {

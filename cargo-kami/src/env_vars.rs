@@ -11,6 +11,14 @@ pub const DATA_DIR: Variable = Variable {
     doc: "Where installed tools, grants and keys are kept [default: ~/.kami]",
 };
 
+pub const CONFIG: Variable = Variable {
+    name: "KAMI_CONFIG",
+    doc: "The config file [default: config.toml in the data directory]",
+};
+
+pub const PROFILE: Variable =
+    Variable { name: "KAMI_PROFILE", doc: "The profile of the config file that `serve` takes" };
+
 pub const POLICY: Variable = Variable {
     name: "KAMI_POLICY",
     doc: "The policy file [default: kami-policy.toml in the data directory]",
@@ -44,6 +52,24 @@ pub const COMPILE_MEMORY: Variable = Variable {
     doc: "The most memory that compiling one tool may take [default: 2048]",
 };
 
+pub const OPTION: Variable = Variable {
+    name: "KAMI_<OPTION>",
+    doc: "Any other global option, or one of `serve`, as KAMI_MAX_CONCURRENT",
+};
+
+pub const OTLP_ENDPOINT: Variable = Variable {
+    name: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    doc: "Where `serve` sends traces and metrics, as --otlp-endpoint",
+};
+
+pub const OTLP_HEADERS: Variable = Variable {
+    name: "OTEL_EXPORTER_OTLP_HEADERS",
+    doc: "What it shows there, such as `authorization=Bearer%20...`",
+};
+
+pub const OTLP_SERVICE: Variable =
+    Variable { name: "OTEL_SERVICE_NAME", doc: "By which name it is known there [default: kami]" };
+
 pub const CARGO: Variable =
     Variable { name: "CARGO", doc: "The cargo that compiles; cargo itself sets it" };
 
@@ -66,6 +92,8 @@ pub const NO_COLOR: Variable =
 
 pub const ALL: &[Variable] = &[
     DATA_DIR,
+    CONFIG,
+    PROFILE,
     POLICY,
     SECRETS_PASSPHRASE,
     KEY_PASSPHRASE,
@@ -73,6 +101,10 @@ pub const ALL: &[Variable] = &[
     RUST_LOG,
     COMPILE_SECONDS,
     COMPILE_MEMORY,
+    OPTION,
+    OTLP_ENDPOINT,
+    OTLP_HEADERS,
+    OTLP_SERVICE,
     CARGO,
     RUSTC,
     RUSTFLAGS,
@@ -82,7 +114,18 @@ pub const ALL: &[Variable] = &[
 ];
 
 /// What is this program's alone, and granted to no tool by whatever name.
-pub const PRIVATE: &[Variable] = &[SECRETS_PASSPHRASE, KEY_PASSPHRASE];
+pub const PRIVATE: &[Variable] = &[SECRETS_PASSPHRASE, KEY_PASSPHRASE, OTLP_HEADERS];
+
+/// The variables that say what an option says, the first of which holds.
+pub fn of_key(key: &str) -> Vec<String> {
+    let own = format!("KAMI_{}", key.replace('-', "_").to_uppercase());
+    let other = match key {
+        "log" => RUST_LOG.name,
+        "otlp-endpoint" => OTLP_ENDPOINT.name,
+        _ => return vec![own],
+    };
+    vec![own, other.to_owned()]
+}
 
 impl Variable {
     /// The value, unless it is unset or empty.

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
-use crate::env_vars;
+use crate::settings::Flags;
 use crate::shell::Shell;
 
 /// What each number of `-v` shows. The protocol library logs every message at its own levels, and
@@ -11,27 +11,30 @@ use crate::shell::Shell;
 const LEVELS: [&str; 4] =
     ["warn,rmcp::service=error", "info,rmcp=warn", "debug,rmcp=info", "trace,rmcp=debug"];
 
-/// Starts logging for the whole process, by the environment or else by the number of `-v`.
+/// The form of what is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people, who see themselves when it comes.
+    #[default]
+    Plain,
+    /// For what collects logs: an object on each line, with its time.
+    Json,
+}
+
+/// Starts logging for the whole process, by a filter or else by the number of `-v`.
 ///
 /// # Errors
-/// Where the environment's filter cannot be read.
-pub fn start(verbosity: u8, shell: &Shell) -> anyhow::Result<()> {
-    let asked = [env_vars::LOG, env_vars::RUST_LOG]
-        .iter()
-        .find_map(|variable| Some((variable.name, variable.get()?)));
-    let filter = match asked {
-        Some((name, value)) => {
-            let value =
-                value.into_string().map_err(|_| anyhow::anyhow!("{name} is not Unicode"))?;
-            EnvFilter::try_new(&value).with_context(|| format!("reading {name}=`{value}`"))?
-        }
-        None => EnvFilter::new(LEVELS[usize::from(verbosity).min(LEVELS.len() - 1)]),
+/// Where the filter cannot be read.
+pub fn start(flags: &Flags, shell: &Shell) -> anyhow::Result<()> {
+    let filter = match &flags.log {
+        Some(value) => EnvFilter::try_new(value)
+            .with_context(|| format!("reading the log filter `{value}`"))?,
+        None => EnvFilter::new(LEVELS[usize::from(flags.verbose).min(LEVELS.len() - 1)]),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(shell.colored())
-        .without_time()
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match flags.log_format {
+        LogFormat::Plain => log.with_ansi(shell.colored()).without_time().init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     Ok(())
 }

@@ -77,6 +77,7 @@ pub mod sandbox;
 pub mod resolve;
 pub mod call;
 pub mod metrics;
+pub mod telemetry;
 pub mod witness;
 pub mod pipeline;
 

@@ -26,13 +26,13 @@ const OK: &str = "ok";
 const INPUT_REQUIRED: &str = "input-required";
 
 /// From a call that does next to nothing to the longest that anybody waits for, in seconds.
-const DURATIONS: [f64; 15] = [
+pub(crate) const DURATIONS: [f64; 15] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0,
     60.0,
 ];
 
 /// From the smallest memory that a program has to the largest that there may be, in bytes.
-const MEMORIES: [f64; 7] = [
+pub(crate) const MEMORIES: [f64; 7] = [
     1_048_576.0,
     4_194_304.0,
     16_777_216.0,

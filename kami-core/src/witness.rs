@@ -18,6 +18,7 @@ use crate::manifest::Package;
 use crate::metrics::Metrics;
 use crate::resolve::{ResolveError, VerifiedPackage};
 use crate::secrets::Scrubber;
+use crate::telemetry::CallSpan;
 
 /// What the outcome of a call is called that went well.
 const OK: &str = "ok";
@@ -41,6 +42,8 @@ pub struct Witness {
     identity: Option<String>,
     /// Counts what comes of the call, until that is known.
     metrics: Option<Metrics>,
+    /// Tells it to whoever follows traces, until it is known.
+    span: Option<CallSpan>,
     call: Option<Box<CallRecord>>,
     /// The arguments, where all of them are to be kept.
     arguments: Option<String>,
@@ -69,6 +72,7 @@ impl Witness {
             client,
             identity: None,
             metrics: None,
+            span: None,
             call: None,
             arguments: None,
             scrubber: None,
@@ -88,6 +92,12 @@ impl Witness {
         self
     }
 
+    /// Has what comes of the call told in a span.
+    pub fn told_in(mut self, span: Option<CallSpan>) -> Self {
+        self.span = span;
+        self
+    }
+
     /// Notes what of which package is asked for, by which method, and with what. `digest` is that of
     /// the package's file.
     pub fn saw(
@@ -98,6 +108,9 @@ impl Witness {
         digest: Digest,
         arguments: &str,
     ) {
+        if let Some(span) = &mut self.span {
+            span.saw(name, package);
+        }
         let Some(place) = &self.place else {
             return;
         };
@@ -142,9 +155,7 @@ impl Witness {
 
     /// The same, under a stable code and with a reason in words.
     pub fn refused_as(mut self, name: &str, code: &'static str, reason: String) {
-        if let Some(metrics) = self.metrics.take() {
-            metrics.refused(code);
-        }
+        self.count_refusal(code);
         let package = self.call.take().map(|call| call.package);
         if let Some(place) = self.place.take() {
             place.record(AuditEvent::Refusal {
@@ -163,6 +174,13 @@ impl Witness {
         if let Some(metrics) = self.metrics.take() {
             metrics.ended(report);
         }
+        if let Some(span) = self.span.take() {
+            let failure = match &report.outcome {
+                Outcome::Failed(error) => Some(error.code()),
+                Outcome::Complete(_) | Outcome::InputRequired(_) => None,
+            };
+            span.end(failure, Some(&report.stats));
+        }
         if let Some(call) = &mut self.call {
             call.outcome = Cow::Borrowed(match &report.outcome {
                 Outcome::Complete(_) => OK,
@@ -173,6 +191,16 @@ impl Witness {
             call.denials_omitted = report.denials_omitted;
         }
         self.record();
+    }
+
+    /// Counts a call of which nothing else is known, under its code.
+    fn count_refusal(&mut self, code: &'static str) {
+        if let Some(metrics) = self.metrics.take() {
+            metrics.refused(code);
+        }
+        if let Some(span) = self.span.take() {
+            span.end(Some(code), None);
+        }
     }
 
     fn scrubbed(&self, mut denial: DenialRecord) -> DenialRecord {
@@ -222,9 +250,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Drop for Witness {
     fn drop(&mut self) {
-        if let Some(metrics) = self.metrics.take() {
-            metrics.refused(CANCELLED);
-        }
+        self.count_refusal(CANCELLED);
         self.record();
     }
 }

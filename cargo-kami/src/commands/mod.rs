@@ -3,6 +3,7 @@
 pub mod build;
 pub mod call;
 pub mod check;
+pub mod config;
 pub mod demo;
 pub mod explain;
 pub mod grants;
@@ -58,6 +59,7 @@ pub fn run(command: Command, settings: &Settings, shell: &Shell) -> anyhow::Resu
         Command::Token(args) => token::run(&args, settings, shell),
         Command::Log(args) => log::run(&args, settings, shell),
         Command::Status(args) => status::run(&args, settings, shell),
+        Command::Config(args) => config::run(&args, settings, shell),
         Command::Publish(args) => publish::run(&args, settings, shell),
         Command::Demo(args) => demo::run(&args, shell),
     }

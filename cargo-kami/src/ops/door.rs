@@ -5,6 +5,8 @@ use kami_core::auth::{AuthOptions, Gate, IssuerUrl, OAuthOptions};
 use kami_core::mcp::{HostName, HttpOptions, WebOrigin};
 use kami_core::registry::{DataDir, Registry};
 
+use crate::config::Config;
+use crate::exit::Failure;
 use crate::shell::Shell;
 
 /// The flags that only mean something over HTTP.
@@ -12,33 +14,33 @@ use crate::shell::Shell;
 #[command(next_help_heading = "Over HTTP")]
 pub struct DoorFlags {
     /// Answer only to who shows one of these tokens: `tokens`, those of `cargo kami token create`
-    #[arg(long, value_name = "KIND", requires = "http", hide_possible_values = true)]
+    #[arg(long, value_name = "KIND", hide_possible_values = true)]
     auth: Vec<Kind>,
     /// Answer to who shows an access token of this OAuth 2.1 authorization server, which has to be at
     /// an https address, or on this machine
-    #[arg(long, value_name = "URL", requires_all = ["http", "oauth_audience"])]
+    #[arg(long, value_name = "URL")]
     oauth_issuer: Option<IssuerUrl>,
     /// For whom such a token has to be: this server, as the issuer names it, usually its URL
-    #[arg(long, value_name = "URI", requires = "oauth_issuer")]
+    #[arg(long, value_name = "URI")]
     oauth_audience: Option<String>,
     /// Where the issuer's keys are, if not where its metadata says
-    #[arg(long, value_name = "URL", requires = "oauth_issuer")]
+    #[arg(long, value_name = "URL")]
     oauth_jwks: Option<IssuerUrl>,
     /// A scope of the issuer's that such a token has to have, and that permits to list and call all
     /// tools that are offered; may be given again [default: `kami:call` and the like decide]
-    #[arg(long, value_name = "SCOPE", requires = "oauth_issuer", value_parser = scope)]
+    #[arg(long, value_name = "SCOPE", value_parser = scope)]
     oauth_scope: Vec<String>,
     /// Where clients find this server, if not at the address that it listens on, such as
     /// https://tools.example.com in front of it
-    #[arg(long, value_name = "URL", requires = "http")]
+    #[arg(long, value_name = "URL")]
     public_url: Option<WebOrigin>,
     /// A name or address by which requests may address this server, beside localhost and that of
     /// `--public-url`; may be given again
-    #[arg(long, value_name = "HOST", requires = "http", value_delimiter = ',')]
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
     allow_host: Vec<HostName>,
     /// A site whose pages may talk to this server from a browser, such as https://app.example.com;
     /// may be given again
-    #[arg(long, value_name = "ORIGIN", requires = "http", value_delimiter = ',')]
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<WebOrigin>,
 }
 
@@ -59,6 +61,24 @@ fn scope(text: &str) -> Result<String, &'static str> {
 }
 
 impl DoorFlags {
+    /// Those without which the others mean nothing are checked by themselves.
+    pub const KEYS: &[&str] = &["auth", "oauth-issuer", "public-url", "allow-host", "cors-origin"];
+
+    /// Refuses those that mean something with another one only, if that is not there.
+    ///
+    /// # Errors
+    /// Names the first one.
+    pub fn check(&self, config: &Config) -> Result<(), Failure> {
+        if self.oauth_issuer.is_none() {
+            let of_oauth = ["oauth-audience", "oauth-jwks", "oauth-scope"];
+            config.refuse(&of_oauth, "--oauth-issuer URL")?;
+        }
+        if self.oauth_audience.is_none() {
+            config.refuse(&["oauth-issuer"], "--oauth-audience URI")?;
+        }
+        Ok(())
+    }
+
     /// What they say, with the most calls in a minute of each client that is known.
     ///
     /// # Errors

@@ -201,6 +201,8 @@ pub async fn call_pipeline(
         client: Some(place.client.to_owned()),
         identity: None,
         metrics: None,
+        telemetry: None,
+        trace: None,
         events: Arc::new(Forward(sender)),
         document: mcp::result_document,
         tell: Arc::new(tell),

@@ -30,6 +30,8 @@ pub mod scratch;
 pub mod secrets;
 pub mod selection;
 pub mod source;
+#[cfg(feature = "otlp")]
+pub mod telemetry;
 pub mod tokens;
 pub mod toolchain;
 

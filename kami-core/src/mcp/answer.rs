@@ -16,7 +16,7 @@ use super::events::Speaker;
 use super::handler::{FORBIDDEN, Handler, NOT_PERMITTED};
 use super::message::brief;
 use super::outcome;
-use super::request::{Asked, Call, GuestRequest, Reference};
+use super::request::{Asked, Call, GuestRequest, Reference, TOOL_CALL};
 use super::sealed::Binding;
 use super::session::Era;
 use crate::auth::Identity;
@@ -225,8 +225,7 @@ impl Handler {
             ErrorCode::INVALID_PARAMS => STATE,
             _ => FORBIDDEN,
         };
-        if let Ok(witness) = Witness::new(self.audit(), None).await {
-            let witness = witness.of(identity.name()).counted_by(self.metrics());
+        if let Ok(witness) = self.witness(identity, None, TOOL_CALL, None).await {
             witness.refused_as(name, code, error.message.to_string());
         }
     }
@@ -263,9 +262,9 @@ impl Handler {
         headers: Option<&[(String, String)]>,
     ) -> Result<Entered, ErrorData> {
         let identity = &caller.identity;
-        let witness = Witness::new(self.audit(), terms.client.clone()).await;
-        let mut witness = match witness {
-            Ok(witness) => witness.of(identity.name()).counted_by(self.metrics()),
+        let (client, trace) = (terms.client.clone(), terms.trace.as_ref());
+        let mut witness = match self.witness(identity, client, asked.method(), trace).await {
+            Ok(witness) => witness,
             Err(error) => {
                 self.metrics().into_iter().for_each(|metrics| metrics.refused(UNRECORDED));
                 return asked.failure(outcome::unrecorded(&error));
@@ -365,6 +364,8 @@ impl Handler {
                     client: terms.client.clone(),
                     identity: identity.name().map(str::to_owned),
                     metrics: self.metrics().cloned(),
+                    telemetry: self.telemetry().cloned(),
+                    trace: terms.trace.clone(),
                     events: Arc::clone(&entry.events),
                     document: outcome::document,
                     tell: Arc::new(outcome::ended),

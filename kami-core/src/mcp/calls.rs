@@ -29,6 +29,7 @@ use super::unanswered::{Ticket, Unanswered};
 use super::wire::{Wire, json};
 use crate::auth::Identity;
 use crate::call::Level;
+use crate::telemetry::TraceParent;
 
 /// A call that takes no longer is quick: another thread would take a good part of that to wake up.
 const QUICK: Duration = Duration::from_micros(200);
@@ -55,6 +56,8 @@ pub(super) struct Terms {
     pub(super) abilities: Abilities,
     /// Whether it knows tasks.
     pub(super) tasks: bool,
+    /// The span of its own that the request is a part of.
+    pub(super) trace: Option<TraceParent>,
 }
 
 /// Who asks, and how it is told and asked in turn.
@@ -255,7 +258,7 @@ async fn answer(
         "request",
         method = request.asked.method(),
         name = ?brief(request.asked.name()),
-        trace = traceparent(&request.meta),
+        trace = terms.trace.as_ref().map(TraceParent::as_str),
     );
     let answering = handler.answer(caller, request, terms).instrument(span);
     let mut answer = tokio::select! {
@@ -267,16 +270,10 @@ async fn answer(
     Ok(answer)
 }
 
-/// The trace that a request is a part of, in the form that W3C gives it: whatever reads logs may put it
-/// to others.
-fn traceparent(meta: &RequestMetaObject) -> Option<String> {
-    const DIGITS: [usize; 4] = [2, 32, 16, 2];
-    let trace = meta.get("traceparent")?.as_str()?;
-    let is_hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let parts: Vec<&str> = trace.split('-').collect();
-    let fits =
-        parts.iter().map(|part| part.len()).eq(DIGITS) && parts.iter().all(|part| is_hex(part));
-    fits.then(|| trace.to_owned())
+/// The span that a request is a part of, as its client says.
+fn trace_parent(meta: &RequestMetaObject) -> Option<TraceParent> {
+    let parent: TraceParent = meta.get("traceparent")?.as_str()?.parse().ok()?;
+    Some(parent.with_state(meta.get("tracestate").and_then(|state| state.as_str())))
 }
 
 /// What is answered in the place of a guest that the end of the server ended.
@@ -298,6 +295,7 @@ impl Terms {
             progress: None,
             abilities: Abilities::default(),
             tasks: true,
+            trace: None,
         }
     }
 
@@ -320,6 +318,8 @@ impl Terms {
             }
             _ => (handler.abilities(), false),
         };
-        Ok(Self { era, client, log_level, progress: meta.get_progress_token(), abilities, tasks })
+        let progress = meta.get_progress_token();
+        let trace = trace_parent(meta);
+        Ok(Self { era, client, log_level, progress, abilities, tasks, trace })
     }
 }

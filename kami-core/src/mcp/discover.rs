@@ -26,13 +26,12 @@ use super::calls::{Caller, Terms};
 use super::handler::Handler;
 use super::message::brief;
 use super::outcome;
-use super::request::{Asked, Call, GuestRequest};
+use super::request::{Asked, Call, GuestRequest, TOOL_CALL};
 use crate::auth::{Identity, ToolPattern};
 use crate::call::CallError;
 use crate::manifest::JsonObject;
 use crate::registry::{CALL_TOOL, RegistryError, SEARCH_TOOLS};
 use crate::resolve::{Catalog, CatalogEntry};
-use crate::witness::Witness;
 
 /// The longest question, in characters. Who needs more has not made up their mind.
 const LONGEST_QUESTION: usize = 1000;
@@ -360,8 +359,8 @@ impl Handler {
             }
         };
         // Nothing is done, also where it cannot be recorded.
-        if let Ok(witness) = Witness::new(self.audit(), terms.client.clone()).await {
-            let witness = witness.of(identity.name()).counted_by(self.metrics());
+        let (client, trace) = (terms.client.clone(), terms.trace.as_ref());
+        if let Ok(witness) = self.witness(identity, client, TOOL_CALL, trace).await {
             witness.refused_as(discovery.tool(), refused.code(), refused.to_string());
         }
         Ok(outcome::failure(refused.for_model()).into())

@@ -39,7 +39,7 @@ use super::sealed::StateKeys;
 use super::session::Era;
 use super::tasks::{EXTENSION, Tasks};
 use super::watched::{self, Watched};
-use crate::audit::AuditLog;
+use crate::audit::{AuditError, AuditLog};
 use crate::auth::Identity;
 use crate::call::{Level, Listing};
 use crate::digest::Digest;
@@ -52,6 +52,7 @@ use crate::resolve::{
     Catalog, CatalogEntry, PromptEntry, ResolveError, Resolver, ResourceEntry, TemplateEntry,
 };
 use crate::scheduler::Principal;
+use crate::telemetry::{Telemetry, TraceParent};
 use crate::witness::Witness;
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
@@ -173,8 +174,31 @@ impl Handler {
         self.shared.metrics.as_ref()
     }
 
+    /// Where calls are recorded.
     pub(super) fn audit(&self) -> Option<&Arc<AuditLog>> {
         self.shared.options.audit.as_ref()
+    }
+
+    /// Who hears of each call, where somebody follows traces.
+    pub(super) fn telemetry(&self) -> Option<&Telemetry> {
+        self.shared.options.telemetry.as_ref()
+    }
+
+    /// A witness of a request of somebody, before anything is looked up for it.
+    ///
+    /// # Errors
+    /// While the log cannot be written.
+    pub(super) async fn witness(
+        &self,
+        identity: &Identity,
+        client: Option<String>,
+        method: &'static str,
+        trace: Option<&TraceParent>,
+    ) -> Result<Witness, AuditError> {
+        let options = &self.shared.options;
+        let span = options.telemetry.as_ref().map(|telemetry| telemetry.begin(method, trace));
+        let witness = Witness::new(options.audit.as_ref(), client).await?;
+        Ok(witness.of(identity.name()).counted_by(self.metrics()).told_in(span))
     }
 
     /// Whether one more refusal of somebody who asks too often belongs into the log.
@@ -301,9 +325,8 @@ impl Handler {
         if forbidden
             && identity.take_turn().is_ok()
             && self.records_refusal()
-            && let Ok(witness) = Witness::new(self.audit(), None).await
+            && let Ok(witness) = self.witness(identity, None, asked.method(), None).await
         {
-            let witness = witness.of(identity.name()).counted_by(self.metrics());
             witness.refused_as(asked.name(), FORBIDDEN, NOT_PERMITTED.to_owned());
         }
         forbidden

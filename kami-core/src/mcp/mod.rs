@@ -67,6 +67,7 @@ use crate::rate::TokenBucket;
 use crate::registry::RegistryError;
 use crate::resolve::{Catalog, CatalogEntry, Resolver};
 use crate::scheduler::Principal;
+use crate::telemetry::Telemetry;
 use discover::KnownOverview;
 use handler::{Handler, Shared};
 use http::Door;
@@ -109,6 +110,8 @@ pub struct ServerOptions {
     /// where nobody is asked who they are, as a client may open any number of sessions; `None`: any
     /// number.
     pub calls_per_minute: Option<u64>,
+    /// Where they are told about in spans and numbers; `None`: nowhere.
+    pub telemetry: Option<Telemetry>,
     /// On whose behalf calls are made; `None`: each connection is a principal of its own.
     pub principal: Option<Principal>,
     /// Which of the installed tools there are for clients, whoever they are.
@@ -128,6 +131,7 @@ impl Default for ServerOptions {
             watch_interval: Duration::from_millis(500),
             stats: false,
             audit: None,
+            telemetry: None,
             calls_per_minute: None,
             principal: None,
             tools: ToolSelection::default(),
@@ -364,6 +368,9 @@ impl Server {
         metrics: Option<Metrics>,
     ) -> impl Fn() -> Handler + Send + Sync + 'static {
         let options = self.options.clone();
+        if let Some(telemetry) = &options.telemetry {
+            telemetry.watch(self.resolver.engine());
+        }
         let rate = options.calls_per_minute.map(|most| Arc::new(TokenBucket::per_minute(most)));
         let shared = Arc::new(Shared {
             resolver: Arc::clone(&self.resolver),

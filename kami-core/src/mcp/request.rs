@@ -14,6 +14,9 @@ use super::param_headers;
 use crate::call::{Answer, CallArguments};
 use crate::manifest::{JsonObject, ResourceUri};
 
+/// The method that calls a tool.
+pub(super) const TOOL_CALL: &str = "tools/call";
+
 /// The most answers in one request.
 const MOST_ANSWERS: usize = 64;
 
@@ -121,7 +124,7 @@ impl Asked {
     /// The method that asks for it.
     pub(super) fn method(&self) -> &'static str {
         match self {
-            Self::Tool(_) | Self::Discovery(_) => "tools/call",
+            Self::Tool(_) | Self::Discovery(_) => TOOL_CALL,
             Self::Resource { .. } => "resources/read",
             Self::Prompt { .. } => "prompts/get",
             Self::Suggestions { .. } => "completion/complete",

@@ -24,7 +24,11 @@ use crate::manifest::JsonObject;
 use crate::metrics::Metrics;
 use crate::resolve::{CatalogEntry, ResolveError, Resolver};
 use crate::scheduler::Principal;
+use crate::telemetry::{Telemetry, TraceParent};
 use crate::witness::{UNRECORDED, Witness};
+
+/// What each step is to whoever follows traces.
+const TOOL_CALL: &str = "tools/call";
 
 /// How many steps of one call run at once.
 const MOST_AT_ONCE: usize = 8;
@@ -51,6 +55,10 @@ pub struct Caller {
     pub identity: Option<String>,
     /// Counts each step.
     pub metrics: Option<Metrics>,
+    /// Tells each step to whoever follows traces.
+    pub telemetry: Option<Telemetry>,
+    /// The trace that the call is a part of.
+    pub trace: Option<TraceParent>,
     /// Hears what the steps log, and how many have ended.
     pub events: Arc<dyn EventSink>,
     /// What a client would be told of a result, which is what later steps point into.
@@ -415,8 +423,10 @@ impl StepCall {
             caller.metrics.iter().for_each(|metrics| metrics.refused(UNRECORDED));
             return refused(format!("it cannot be recorded, and so is not made [{UNRECORDED}]"));
         };
-        let mut witness =
-            witness.of(caller.identity.as_deref()).counted_by(caller.metrics.as_ref());
+        let span = caller.telemetry.as_ref();
+        let span = span.map(|telemetry| telemetry.begin(TOOL_CALL, caller.trace.as_ref()));
+        let witness = witness.of(caller.identity.as_deref());
+        let mut witness = witness.counted_by(caller.metrics.as_ref()).told_in(span);
         let known = &self.pipeline.steps[self.at];
         let entry = match self.current(known) {
             Ok(entry) => entry,

@@ -17,6 +17,7 @@ use crate::private_directory::{self, Unfit};
 /// trust.lock                         held while that file is changed
 /// secrets.kami                       the secrets of tools, sealed
 /// secrets.lock                       whoever changes them holds a lock on this
+/// config.toml                        options of commands, where there is one
 /// kami-policy.toml                   the operator's policy, where there is one
 /// scratch/                           one directory for each running call that may write files
 /// scratch-kept/<id>/                 what a package keeps from call to call
@@ -75,6 +76,12 @@ impl DataDir {
     /// The public keys that are trusted.
     pub fn trust_file(&self) -> PathBuf {
         self.path.join("trust.toml")
+    }
+
+    /// What a program that uses this directory is to do where nobody tells it, unless another file is
+    /// named.
+    pub fn config_file(&self) -> PathBuf {
+        self.path.join("config.toml")
     }
 
     /// The operator's policy, unless another file is named.

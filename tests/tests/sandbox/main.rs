@@ -37,6 +37,7 @@ mod trust;
 mod registry;
 mod secrets;
 mod audit;
+mod telemetry;
 mod record;
 mod not_artifacts;
 mod bombs;

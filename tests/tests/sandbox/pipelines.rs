@@ -152,6 +152,8 @@ fn steps_run_at_once_and_end_with_the_call_that_wanted_them() {
             client: None,
             identity: None,
             metrics: None,
+            telemetry: None,
+            trace: None,
             events: Arc::new(Collected::default()),
             document: mcp::result_document,
             tell: Arc::new(|_| {}),
@@ -532,6 +534,38 @@ fn no_pipeline_takes_the_place_of_a_signed_package_nor_calls_another_one() {
     fs::write(lab.path("pipeline.toml"), pipeline("other", &add)).expect("files can be written");
     lab.cargo_kami(&["install", "pipeline.toml"]).expect(16, "nobody can be asked for consent");
     assert!(lab.registry().package(&id("other").parse().unwrap()).unwrap().is_none());
+}
+
+#[test]
+fn a_pipeline_is_announced_selected_and_found_as_any_tool() {
+    let lab = lab();
+    let mut server = Server::start(lab.data());
+    server.request("tools/list", &json!({}));
+    let tagged = sum().replace("tool = \"sum\"", "tool = \"sum\"\ntags = [\"sums\"]");
+    install(&lab, &tagged).expect(0, "Installed");
+    let deadline = Instant::now() + PATIENCE;
+    let told = "notifications/tools/list_changed";
+    while !server.notifications().iter().any(|message| message["method"] == told) {
+        assert!(Instant::now() < deadline, "nobody hears of it");
+        server.request("ping", &json!({}));
+    }
+    ends(server);
+    let arguments = json!({"a": 1, "b": 2, "c": 3});
+    // What it calls need not be offered.
+    let mut server = Server::start_with(lab.data(), &["--tag", "sums"], &[]);
+    let listed = server.request("tools/list", &json!({}));
+    let names: Vec<_> = listed["tools"].as_array().unwrap().iter().map(|t| &t["name"]).collect();
+    assert_eq!(names, ["sum"]);
+    assert_eq!(server.call("sum", &arguments)["structuredContent"]["sum"], 6);
+    ends(server);
+    let mut server = Server::start_with(lab.data(), &["--discover"], &[]);
+    let found = server.call("search_tools", &json!({"query": "sums"}));
+    assert!(text(&found).0.contains("\"sum\""), "{found}");
+    let called = server.call("call_tool", &json!({"name": "sum", "arguments": arguments}));
+    assert_eq!(called["structuredContent"]["sum"], 6, "{called}");
+    ends(server);
+    let costs = lab.cargo_kami(&["list", "--tokens"]);
+    assert!(costs.stdout.contains("sum "), "{costs:?}");
 }
 
 #[test]

@@ -40,7 +40,14 @@ impl Client {
     /// Starts the server on `data`.
     pub fn start(data: &DataDir) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("finding this program")?;
-        let mut server = Command::new(program)
+        let mut server = Command::new(program);
+        // What this person has set for servers of their own is not for this one.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"KAMI_") {
+                server.env_remove(name);
+            }
+        }
+        let mut server = server
             .args(["--quiet", "serve", "--stats", "--data-dir"])
             .arg(data.path())
             .stdin(Stdio::piped())

@@ -12,6 +12,7 @@ use cargo_metadata::MetadataCommand;
 use kami_core::policy::PolicyFile;
 use kami_core::registry::DataDir;
 
+use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::ops::compiler::CompileLimits;
 use crate::ops::passphrase::PassphraseOptions;
@@ -59,8 +60,8 @@ pub fn run(args: &Args, shell: &Shell) -> anyhow::Result<Exit> {
     let settings = Settings {
         data_dir: data.clone(),
         policy: PolicyFile::optional(data.policy_file()),
-        verbosity: 0,
         compile: CompileLimits::default(),
+        config: Config::default(),
     };
     for artifact in &built {
         install(artifact, &examples, &settings, shell)?;

@@ -21,6 +21,7 @@ use crate::grants::{
 use crate::name::PackageId;
 use reader::{Entries, Entry, Key, Reader};
 
+pub use reader::{kind, nearest, syntax};
 pub use write::write;
 
 /// What an author's table says.

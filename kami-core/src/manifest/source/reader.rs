@@ -84,7 +84,10 @@ impl<'a> Entry<'a> {
 }
 
 /// Parses a whole document, whose mistakes in syntax are reported alone.
-pub(crate) fn syntax(text: &str) -> Result<Spanned<DeTable<'_>>, SourceError> {
+///
+/// # Errors
+/// Every mistake in the syntax.
+pub fn syntax(text: &str) -> Result<Spanned<DeTable<'_>>, SourceError> {
     let (root, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
         return Ok(root);
@@ -439,14 +442,15 @@ pub(crate) fn below(table: &str, name: &str) -> String {
     if table.is_empty() { name } else { format!("{table}.{name}") }
 }
 
-pub(crate) fn kind(value: &Value<'_>) -> String {
+/// What a value is, in a few words.
+pub fn kind(value: &Spanned<DeValue<'_>>) -> String {
     let name = value.get_ref().type_str();
     let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("this is {article} {name}")
 }
 
 /// The name that was probably meant: one that a third of the letters tell apart at most.
-pub(crate) fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Comparing takes the product of both lengths, and no name is long.
     if written.len() > 64 {
         return None;
