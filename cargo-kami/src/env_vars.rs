@@ -36,7 +36,7 @@ pub const KEY_PASSPHRASE: Variable = Variable {
 
 pub const LOG: Variable = Variable {
     name: "KAMI_LOG",
-    doc: "What is logged to stderr, such as `debug` or `kami_core=trace,rmcp=warn`",
+    doc: "What is logged, such as `debug` or `kami_core=trace,rmcp=warn`",
 };
 
 pub const RUST_LOG: Variable =

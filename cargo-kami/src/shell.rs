@@ -116,20 +116,20 @@ impl Shell {
     pub fn status(&self, verb: &str, object: impl Display) {
         if !self.quiet {
             let verb = format!("{verb:>12}");
-            self.line(format_args!("{} {object}", self.paint(STATUS, &verb)));
+            self.print(format_args!("{} {object}", self.paint(STATUS, &verb)));
         }
     }
 
     /// Writes a line that belongs to the status above it, or stands for itself.
     pub fn say(&self, line: impl Display) {
         if !self.quiet {
-            self.line(line);
+            self.print(line);
         }
     }
 
     /// Writes a line that a person needs to decide, however quiet the program is to be.
     pub fn tell(&self, line: impl Display) {
-        self.line(line);
+        self.print(line);
     }
 
     /// Says something that one may want to know.
@@ -158,17 +158,17 @@ impl Shell {
     pub fn error(&self, error: &anyhow::Error) {
         for invalid in error.chain().filter_map(|cause| cause.downcast_ref::<InvalidManifests>()) {
             for report in invalid.reports(self.colored) {
-                self.line(report);
+                self.print(report);
             }
         }
         self.mistake(error);
         let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
         if !causes.is_empty() {
-            self.line("\nCaused by:");
+            self.print("\nCaused by:");
             for cause in causes {
-                self.line(format_args!("  {}", printable(&cause).replace('\n', "\n  ")));
+                self.print(format_args!("  {}", printable(&cause).replace('\n', "\n  ")));
             }
-            self.line("");
+            self.print("");
         }
         if let Some(help) = Failure::help_of(error) {
             self.help(help);
@@ -184,12 +184,23 @@ impl Shell {
         if !self.interactive() {
             return Ok(None);
         }
-        let mut stderr = io::stderr().lock();
-        write!(stderr, "{} [y/N] ", self.paint(NOTE, &question.to_string()))?;
+        let question = self.paint(NOTE, &question.to_string());
+        let answer = self.line(format_args!("{question} [y/N]"))?.unwrap_or_default();
+        Ok(Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
+    }
+
+    /// Asks for a line; `None` at the end of the input.
+    ///
+    /// # Errors
+    /// Where the answer cannot be read.
+    pub fn line(&self, prompt: impl Display) -> io::Result<Option<String>> {
+        // Others can write while the person thinks.
+        let mut stderr = io::stderr();
+        write!(stderr, "{prompt} ")?;
         stderr.flush()?;
         let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        Ok(Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
+        let read = io::stdin().lock().read_line(&mut answer)?;
+        Ok((read > 0).then_some(answer))
     }
 
     /// Asks for what nobody may read over a shoulder; `None` if there is nobody to ask.
@@ -248,7 +259,7 @@ impl Shell {
 
     fn titled(&self, style: Style, title: &str, message: impl Display) {
         let message = message.to_string();
-        self.line(format_args!("{}: {}", self.paint(style, title), printable(&message)));
+        self.print(format_args!("{}: {}", self.paint(style, title), printable(&message)));
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -256,7 +267,7 @@ impl Shell {
     }
 
     /// A closed stderr leaves nobody to tell.
-    fn line(&self, line: impl Display) {
+    fn print(&self, line: impl Display) {
         let _ = writeln!(io::stderr().lock(), "{line}");
     }
 }

@@ -64,6 +64,13 @@ pub const ALL: &[Explanation] = &[
         "Nothing, unless it happens often: then the tool is slower than its client is patient.",
     ),
     code(
+        "KAMI-CLIENT",
+        "The tool runs as a task alone, and the client does not say that it knows tasks. It stands in \
+         the audit log only.",
+        "Use a client that knows tasks (`io.modelcontextprotocol/tasks`), or ask the author for a tool \
+         that also answers directly.",
+    ),
+    code(
         "KAMI-CONSENT",
         "What a package asks for was not granted, so it was not installed. It stands in the audit \
          log only.",

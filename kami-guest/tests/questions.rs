@@ -221,11 +221,18 @@ fn an_answer_that_does_not_fit_is_an_error() {
         let expected = format!("the answer to `elicit-1` doesn't fit: {message}");
         assert_eq!(error.message(), expected, "{answer}");
     };
+    for content in [json!("yes"), json!(["yes"]), json!(true), Value::Null] {
+        let answer = json!({"action": "accept", "content": content});
+        check(answer, "`content` has to be an object with the fields");
+    }
+    for answer in [json!("yes"), json!([]), Value::Null] {
+        check(answer, "it has to be an object with an `action`");
+    }
     check(
         json!({"action": "accept", "content": {"answer": "yes"}}),
         "invalid type: string \"yes\", expected a boolean",
     );
-    check(json!({"action": "accept"}), "invalid type: null, expected a boolean");
+    check(json!({"action": "accept"}), "`content` has to be an object with the fields");
     check(
         json!({"action": "shrug"}),
         "unknown variant `shrug`, expected one of `accept`, `decline`, `cancel`",

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::guests::program;
 use crate::server::PATIENCE;
+#[cfg(target_os = "linux")]
+use crate::soak::Vitals;
 
 /// The revision of the protocol in which each request stands for itself.
 const VERSION: &str = "2026-07-28";
@@ -175,6 +177,12 @@ impl Door {
     /// The id of its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What the server's process holds.
+    #[cfg(target_os = "linux")]
+    pub fn vitals(&self) -> Vitals {
+        Vitals::of(self.child.id()).expect("the server lives")
     }
 
     /// The most memory that the server has had so far, in bytes.

@@ -99,6 +99,20 @@ impl Outside {
         })
     }
 
+    /// The same, where each of `dialog` is a question and what is typed.
+    pub fn in_dialog(&self, script: &str, mut dialog: &[(&str, &str)]) -> (ExitStatus, String) {
+        self.converse(script, |shown, terminal| match dialog {
+            [(question, answer), rest @ ..]
+                if shown.windows(question.len()).any(|text| text == question.as_bytes()) =>
+            {
+                writeln!(terminal, "{answer}").expect("the terminal takes the answer");
+                dialog = rest;
+                true
+            }
+            _ => false,
+        })
+    }
+
     /// The same, where each of `dialog` is a question and what is typed once the terminal does not
     /// show it.
     pub fn in_secret(&self, script: &str, mut dialog: &[(&str, &str)]) -> (ExitStatus, String) {

@@ -280,6 +280,48 @@ fn a_server_answers_what_it_accepted_and_ends_with_its_input() {
     assert_eq!(answers.len(), 3);
 }
 
+/// What a tool asks has an answer from the line, from the person, or none.
+#[test]
+fn a_tool_that_asks_is_answered_by_a_flag_or_at_the_terminal() {
+    let person = Outside::new();
+    let file = person.path().join("asks.wasm");
+    fs::write(&file, guest("conformance").bytes()).unwrap();
+    let run = |tool: &'static str, flags: &[&'static str]| {
+        let mut command = vec!["run", "asks.wasm", "--allow-unsigned", "--yes", "--tool", tool];
+        command.extend(flags);
+        command
+    };
+    let form = |answer: &'static str| {
+        person.kami(&run("test_elicitation", &["--answer", answer, "--", "--message", "Who?"]))
+    };
+    let accepted = r#"action=accept, content={"username":"ada","email":"a@b.example"}"#;
+    let fields = form(r#"elicit-1={"username":"ada","email":"a@b.example"}"#);
+    assert_eq!(fields.data(0), format!("User response: {accepted}\n"));
+    let declined = form("elicit-1=decline");
+    assert!(declined.data(0).contains("action=decline"));
+    for (answer, code, told) in [
+        ("elicit-1=perhaps", 1, "neither a JSON object nor `decline`"),
+        ("other=decline", 19, "answer it with --answer 'elicit-1=...'"),
+    ] {
+        let reply = form(answer);
+        assert_eq!(reply.code, code, "{}", reply.stderr);
+        assert!(reply.stderr.contains(told), "{}", reply.stderr);
+    }
+    let roots = person.kami(&run("test_input_required_result_list_roots", &["--root", "."]));
+    assert!(roots.data(0).contains("file://"));
+
+    let dialog = [
+        ("Answer `test_elicitation`?", "y"),
+        ("email (User's email address):", "a@b.example"),
+        ("username (User's response):", "ada"),
+    ];
+    let line =
+        "cargo kami run asks.wasm --allow-unsigned --yes --tool test_elicitation -- --message Hm";
+    let (status, screen) = person.in_dialog(line, &dialog);
+    assert!(status.success(), "{screen}");
+    assert!(screen.contains("`test_elicitation`: Hm") && screen.contains(accepted), "{screen}");
+}
+
 #[test]
 fn nothing_is_installed_without_consent() {
     let person = Outside::new();

@@ -597,6 +597,19 @@ fn nothing_is_accepted_but_what_was_signed() {
     drive("signature", 3_000, input);
 }
 
+/// What a request of a client says that knows everything.
+fn meta_of_tasks() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {
+            "elicitation": {},
+            "sampling": {},
+            "roots": {},
+            "extensions": {"io.modelcontextprotocol/tasks": {}},
+        },
+    })
+}
+
 /// Requests of any method with parameters that fit, nearly fit, or do not.
 #[test]
 fn each_request_has_its_one_answer() {
@@ -608,6 +621,16 @@ fn each_request_has_its_one_answer() {
         "server/discover",
         "logging/setLevel",
         "subscriptions/listen",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "resources/subscribe",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+        "tasks/get",
+        "tasks/update",
+        "tasks/cancel",
         "notifications/cancelled",
         "notifications/initialized",
         "no/such",
@@ -628,6 +651,16 @@ fn each_request_has_its_one_answer() {
         Just(json!({"_meta": meta, "name": "t", "arguments": {"a": 1}, "notifications": {}})),
         Just(json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client})),
         json_value().prop_map(|value| json!({"name": "t", "arguments": {"x": value}})),
+        json_value().prop_map(|value| json!({"_meta": meta_of_tasks(), "name": "t", "arguments": {}, "inputResponses": value})),
+        token().prop_map(|token| {
+            let state = String::from_utf8_lossy(&token);
+            json!({"_meta": meta_of_tasks(), "name": "t", "arguments": {}, "requestState": state})
+        }),
+        token().prop_map(|token| {
+            let text = String::from_utf8_lossy(&token);
+            let of = json!({"type": "ref/prompt", "name": text, "uri": text});
+            json!({"_meta": meta_of_tasks(), "uri": text, "name": text, "taskId": text, "ref": of, "argument": {"name": text, "value": text}})
+        }),
         (0..4).prop_map(|id| json!({"requestId": id, "level": "debug", "cursor": "dA"})),
         json_value(),
     ];

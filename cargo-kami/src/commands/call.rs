@@ -8,8 +8,10 @@ use kami_core::witness::Witness;
 use crate::exit::Exit;
 use crate::ops::arguments::{self, ArgumentOptions};
 use crate::ops::audit::AuditFlags;
+use crate::ops::host::{self, Calling};
 use crate::ops::outcome::{self, OutputOptions};
-use crate::ops::{host, policy};
+use crate::ops::policy;
+use crate::ops::questions::AnswerOptions;
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -20,12 +22,14 @@ const CLIENT: &str = "cargo kami call";
 ///
 /// Arguments are given as JSON, or by flags that the tool's own schema defines: an argument
 /// `max_bytes` is `--max-bytes`. The result goes to stdout; logs, denials and timing to stderr.
+/// What the tool asks meanwhile is asked at the terminal, or answered by `--answer`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   cargo kami call add --input '{\"a\": 1, \"b\": 2}'
   cargo kami call fetch -- --url https://example.com --max-bytes 4096
   echo '{\"a\": 1, \"b\": 2}' | cargo kami call add --input -
+  cargo kami call book-table --answer 'guests={\"count\": 2}'
   cargo kami call thumbnail --input-file args.json -o small.png")]
 pub struct Args {
     /// The tool's name, its package's id or short name, or `id/tool`
@@ -33,6 +37,8 @@ pub struct Args {
     name: String,
     #[command(flatten)]
     arguments: ArgumentOptions,
+    #[command(flatten)]
+    answers: AnswerOptions,
     #[command(flatten)]
     output: OutputOptions,
     #[command(flatten)]
@@ -45,37 +51,43 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let entry = catalog.find_loosely(&args.name)?;
     let arguments = CallArguments::from(arguments::read(&args.arguments, entry.definition())?);
     let log = args.audit.open(&settings.data_dir, policy::load(settings)?.as_ref())?;
-    host::runtime()?.block_on(async {
-        let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;
-        let package = &entry.package;
-        let (about, digest) = (&package.manifest.package, package.digest);
-        witness.saw(entry.wire_name.as_str(), host::CALL, about, digest, arguments.text());
+    let package = &entry.package;
+    let calling = Calling {
+        log,
+        client: CLIENT,
+        name: entry.wire_name.to_string(),
+        package: package.manifest.package.clone(),
+        digest: package.digest,
+        arguments,
+    };
+    let runtime = host::runtime()?;
+    let ended = runtime.block_on(async {
+        let witness = calling.witness().await?;
         let refused = async |witness: Witness, error: ResolveError| {
             witness.refused(&args.name, &error);
-            log.flush().await?;
+            calling.log.flush().await?;
             Err(error.into())
         };
         let called = if package.is_pipeline() {
             match Pipelines::default().resolve(&resolver, &entry).await {
                 Ok(pipeline) => {
-                    let place = host::Place { resolver: &resolver, log: &log, client: CLIENT };
-                    host::call_pipeline(&pipeline, arguments, place, witness, shell).await?
+                    host::call_pipeline(&resolver, &pipeline, &calling, witness, shell).await
                 }
                 Err(error) => return refused(witness, error).await,
             }
         } else {
             match resolver.resolve(&entry).await {
-                Ok(tool) => host::call(&tool, arguments, witness, shell).await?,
+                Ok(tool) => host::call(&tool, &calling, witness, &args.answers, shell).await,
                 Err(error) => return refused(witness, error).await,
             }
         };
-        log.flush().await?;
-        match called {
-            Ok(report) => {
-                let name = entry.wire_name.as_str();
-                outcome::show(name, package.id(), &report, &args.output, shell)
-            }
+        calling.log.flush().await?;
+        match called? {
+            Ok(report) => outcome::show(&calling.name, package.id(), &report, &args.output, shell),
             Err(exit) => Ok(exit),
         }
-    })
+    });
+    // Somebody may still be asked, on a thread that has nobody to answer to.
+    runtime.shutdown_background();
+    ended
 }

@@ -14,7 +14,6 @@ use kami_core::manifest::{JsonObject, source::write};
 use kami_core::resolve::{self, VerifiedTool};
 use kami_core::sandbox::Surroundings;
 use kami_core::signing::{SignedArtifact, TrustStore, Unsigned};
-use kami_core::witness::Witness;
 use serde_json::json;
 use similar::{ChangeTag, TextDiff};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -23,9 +22,11 @@ use crate::exit::{Exit, Failure};
 use crate::ops::arguments::{self, ArgumentOptions};
 use crate::ops::consent::{self, MountFlag};
 use crate::ops::first_use::{self, FirstUseOptions};
+use crate::ops::host::{self, Calling};
 use crate::ops::outcome;
+use crate::ops::questions::AnswerOptions;
 use crate::ops::recording::{Asked, Decider, Recorded};
-use crate::ops::{audit, host, policy, secrets, source};
+use crate::ops::{audit, policy, secrets, source};
 use crate::settings::Settings;
 use crate::shell::{Shell, one_line};
 
@@ -77,6 +78,8 @@ pub struct Args {
     inputs: Option<PathBuf>,
     #[command(flatten)]
     arguments: ArgumentOptions,
+    #[command(flatten)]
+    answers: AnswerOptions,
     /// Tell what is needed and what the manifest asks for as JSON on stdout
     #[arg(long)]
     json: bool,
@@ -124,8 +127,14 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     };
     let runtime = host::runtime()?;
     let log = audit::open(&settings.data_dir)?;
-    let session =
-        Session { artifact: signed.artifact(), tool: Arc::clone(tool), log, questions, shell };
+    let session = Session {
+        artifact: signed.artifact(),
+        tool: Arc::clone(tool),
+        log,
+        questions,
+        answers: args.answers.clone(),
+        shell,
+    };
     let ended = runtime.block_on(session.run(calls));
     // A guest that waits for an answer would hold up its end.
     runtime.shutdown_background();
@@ -178,6 +187,7 @@ struct Session<'a> {
     tool: Arc<VerifiedTool>,
     log: Arc<AuditLog>,
     questions: UnboundedReceiver<Asked>,
+    answers: AnswerOptions,
     shell: &'a Shell,
 }
 
@@ -200,15 +210,22 @@ impl Session<'_> {
 
     /// Makes one call; `None` where the person interrupts it.
     async fn call(&mut self, arguments: JsonObject) -> anyhow::Result<Option<CallReport>> {
-        let mut witness = Witness::new(Some(&self.log), Some(CLIENT.to_owned())).await?;
-        let about = &self.artifact.manifest().package;
-        let (name, digest) = (self.tool.definition().name.as_str(), self.artifact.digest());
-        let arguments = CallArguments::from(arguments);
-        witness.saw(name, host::CALL, about, digest, arguments.text());
+        let calling = Calling {
+            log: Arc::clone(&self.log),
+            client: CLIENT,
+            name: self.tool.definition().name.to_string(),
+            package: self.artifact.manifest().package.clone(),
+            digest: self.artifact.digest(),
+            arguments: CallArguments::from(arguments),
+        };
+        let witness = calling.witness().await?;
+        let answers = self.answers.clone();
         let (tool, shell) = (Arc::clone(&self.tool), self.shell.clone());
         // Not on this thread, which must hear questions and Ctrl-C while the guest waits.
         let mut call =
-            tokio::spawn(async move { host::call(&tool, arguments, witness, &shell).await });
+            tokio::spawn(
+                async move { host::call(&tool, &calling, witness, &answers, &shell).await },
+            );
         loop {
             tokio::select! {
                 biased;

@@ -6,14 +6,15 @@ use kami_core::call::CallArguments;
 use kami_core::resolve::VerifiedTool;
 use kami_core::sandbox::Surroundings;
 use kami_core::signing::{TrustStore, Unsigned};
-use kami_core::witness::Witness;
 
 use crate::exit::Exit;
 use crate::ops::arguments::{self, ArgumentOptions};
 use crate::ops::consent::{ConsentOptions, Question};
 use crate::ops::first_use::{self, FirstUseOptions};
+use crate::ops::host::{self, Calling};
 use crate::ops::outcome::{self, OutputOptions};
-use crate::ops::{audit, host, policy, secrets, source};
+use crate::ops::questions::AnswerOptions;
+use crate::ops::{audit, policy, secrets, source};
 use crate::settings::Settings;
 use crate::shell::Shell;
 
@@ -46,6 +47,8 @@ pub struct Args {
     #[command(flatten)]
     arguments: ArgumentOptions,
     #[command(flatten)]
+    answers: AnswerOptions,
+    #[command(flatten)]
     output: OutputOptions,
 }
 
@@ -76,19 +79,28 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let tool = host::pick(&tools, args.tool.as_deref())?;
     let arguments = CallArguments::from(arguments::read(&args.arguments, tool.definition())?);
     let log = audit::open(&settings.data_dir)?;
-    host::runtime()?.block_on(async {
-        let mut witness = Witness::new(Some(&log), Some(CLIENT.to_owned())).await?;
-        let about = &signed.artifact().manifest().package;
-        let (name, digest) = (tool.definition().name.as_str(), signed.artifact().digest());
-        witness.saw(name, host::CALL, about, digest, arguments.text());
-        let called = host::call(tool, arguments, witness, shell).await?;
-        log.flush().await?;
-        match called {
+    let artifact = signed.artifact();
+    let calling = Calling {
+        log,
+        client: CLIENT,
+        name: tool.definition().name.to_string(),
+        package: artifact.manifest().package.clone(),
+        digest: artifact.digest(),
+        arguments,
+    };
+    let runtime = host::runtime()?;
+    let ended = runtime.block_on(async {
+        let witness = calling.witness().await?;
+        let called = host::call(tool, &calling, witness, &args.answers, shell).await;
+        calling.log.flush().await?;
+        match called? {
             Ok(report) => {
-                let name = tool.definition().name.as_str();
-                outcome::show(name, tool.package(), &report, &args.output, shell)
+                outcome::show(&calling.name, tool.package(), &report, &args.output, shell)
             }
             Err(exit) => Ok(exit),
         }
-    })
+    });
+    // Somebody may still be asked, on a thread that has nobody to answer to.
+    runtime.shutdown_background();
+    ended
 }

@@ -5,8 +5,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use kami_core::audit::AuditLog;
-use kami_core::call::{self, CallArguments, CallReport, EventSink, GuestEvent};
+use kami_core::call::{
+    self, CallArguments, CallOutcome, CallReport, Continuation, EventSink, GuestEvent,
+};
+use kami_core::digest::Digest;
 use kami_core::engine::{Engine, EngineOptions};
+use kami_core::manifest::Package;
 use kami_core::mcp;
 use kami_core::pipeline::{self, Caller, Ended, Pipeline};
 use kami_core::policy::Ruling;
@@ -21,6 +25,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{compiler, outcome};
 use crate::env_vars;
 use crate::exit::{Exit, Failure};
+use crate::ops::questions::AnswerOptions;
 use crate::ops::secrets;
 use crate::settings::Settings;
 use crate::shell::{Shell, printable, quoted};
@@ -142,22 +147,81 @@ pub fn environment() -> std::collections::BTreeMap<String, String> {
 }
 
 /// The method of every call that a person makes, as the audit log has it.
-pub const CALL: &str = "tools/call";
+const CALL: &str = "tools/call";
 
-/// Calls a tool while showing its log lines, until it ends or the person interrupts, and has a
-/// witness record it.
+/// The most times that a tool is entered for one call.
+const MOST_ROUNDS: usize = 32;
+
+/// A call that a person makes, as it is recorded.
+#[derive(Clone)]
+pub struct Calling {
+    pub log: Arc<AuditLog>,
+    /// How the log names the command.
+    pub client: &'static str,
+    /// By which name the tool is called.
+    pub name: String,
+    pub package: Package,
+    /// Of the artifact.
+    pub digest: Digest,
+    pub arguments: CallArguments,
+}
+
+impl Calling {
+    /// Has it recorded that the tool is about to be entered.
+    ///
+    /// # Errors
+    /// While the log cannot be written.
+    pub async fn witness(&self) -> anyhow::Result<Witness> {
+        let mut witness = Witness::new(Some(&self.log), Some(self.client.to_owned())).await?;
+        witness.saw(&self.name, CALL, &self.package, self.digest, self.arguments.text());
+        Ok(witness)
+    }
+}
+
+/// Calls a tool while showing its log lines, and answers what it asks, until it ends or the person
+/// interrupts.
 ///
 /// # Errors
-/// Where signals cannot be awaited.
+/// Where signals cannot be awaited, or the terminal cannot be read.
 pub async fn call(
     tool: &VerifiedTool,
-    arguments: CallArguments,
+    calling: &Calling,
     mut witness: Witness,
+    answers: &AnswerOptions,
+    shell: &Shell,
+) -> anyhow::Result<Result<CallReport, Exit>> {
+    let mut continuation = Continuation::default();
+    for _ in 0..MOST_ROUNDS {
+        let entered = enter(tool, calling, witness, continuation, shell).await?;
+        let Ok(report) = entered else { return Ok(entered) };
+        let CallOutcome::InputRequired(asked) = &report.outcome else { return Ok(Ok(report)) };
+        let answered = tokio::select! {
+            answered = answers.answer(&calling.name, asked, shell) => answered?,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.context("waiting for Ctrl-C")?;
+                return Ok(Err(Exit::Interrupted));
+            }
+        };
+        let Some(given) = answered else { return Ok(Ok(report)) };
+        continuation = Continuation { answers: given, state: asked.state.clone() };
+        witness = calling.witness().await?;
+    }
+    let message = format!("`{}` asked {MOST_ROUNDS} times in a row", calling.name);
+    Err(Failure::new(Exit::Tool, message).into())
+}
+
+/// Enters the tool once.
+async fn enter(
+    tool: &VerifiedTool,
+    calling: &Calling,
+    mut witness: Witness,
+    continuation: Continuation,
     shell: &Shell,
 ) -> anyhow::Result<Result<CallReport, Exit>> {
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     witness.knows(tool.verified());
-    let running = call::call(tool, arguments, witness.watch(Arc::new(Forward(sender))));
+    let (who, sink) = (Principal::default(), witness.watch(Arc::new(Forward(sender))));
+    let running = call::call_as(who, tool, calling.arguments.clone(), continuation, sink);
     let report = shown(running, events, shell).await?;
     if let Ok(report) = &report {
         witness.ended(report);
@@ -165,24 +229,15 @@ pub async fn call(
     Ok(report)
 }
 
-/// Where a pipeline is called.
-pub struct Place<'a> {
-    /// What finds the tools of its steps.
-    pub resolver: &'a Arc<Resolver>,
-    /// Where each step is recorded.
-    pub log: &'a Arc<AuditLog>,
-    /// Who calls, as the log has it.
-    pub client: &'a str,
-}
-
-/// Calls a pipeline as [`call`] does a tool, and shows what was denied to its steps.
+/// Calls a pipeline as [`call`] does a tool, with nobody who answers, and shows what was denied to its
+/// steps.
 ///
 /// # Errors
 /// Where signals cannot be awaited.
 pub async fn call_pipeline(
+    resolver: &Arc<Resolver>,
     pipeline: &Arc<Pipeline>,
-    arguments: CallArguments,
-    place: Place<'_>,
+    calling: &Calling,
     witness: Witness,
     shell: &Shell,
 ) -> anyhow::Result<Result<CallReport, Exit>> {
@@ -197,8 +252,8 @@ pub async fn call_pipeline(
     };
     let caller = Caller {
         principal: Principal::default(),
-        audit: Some(Arc::clone(place.log)),
-        client: Some(place.client.to_owned()),
+        audit: Some(Arc::clone(&calling.log)),
+        client: Some(calling.client.to_owned()),
         identity: None,
         metrics: None,
         telemetry: None,
@@ -207,7 +262,7 @@ pub async fn call_pipeline(
         document: mcp::result_document,
         tell: Arc::new(tell),
     };
-    let running = pipeline::call(place.resolver, pipeline, arguments, caller);
+    let running = pipeline::call(resolver, pipeline, calling.arguments.clone(), caller);
     let report = shown(running, events, shell).await?;
     if let Ok(report) = &report {
         witness.ended(report);

@@ -24,6 +24,7 @@ pub mod packages;
 pub mod passphrase;
 pub mod pipeline;
 pub mod policy;
+pub mod questions;
 pub mod recording;
 pub mod rights;
 pub mod scratch;

@@ -70,7 +70,9 @@ pub fn explain(name: &str, package: &PackageId, report: &CallReport, shell: &She
         CallOutcome::Complete(_) => {}
         CallOutcome::InputRequired(input) => {
             show_failure(name, &input.unanswered(), shell);
-            shell.help("a client that can be asked gets further: serve the tool to one");
+            let keys = input.requests.iter().map(|request| one_line(&request.key));
+            let flags: Vec<_> = keys.map(|key| format!("--answer '{key}=...'")).collect();
+            shell.help(format_args!("answer it with {}, or at a terminal", flags.join(" ")));
         }
         CallOutcome::Failed(error) => show_failure(name, error, shell),
     }

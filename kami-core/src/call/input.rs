@@ -152,6 +152,11 @@ impl InputRequest {
         Ok(Self { key, method, params })
     }
 
+    /// Whether the model that is asked is to be given tools.
+    pub fn brings_tools(&self) -> bool {
+        self.params.contains_key("tools") || self.params.contains_key("toolChoice")
+    }
+
     /// Whether it sends a person to a page, and does not ask for the fields of a form.
     pub fn is_url(&self) -> bool {
         self.params.get("mode").and_then(Value::as_str) == Some("url")

@@ -11,6 +11,8 @@ pub(super) struct Abilities {
     form: bool,
     page: bool,
     sampling: bool,
+    /// Whether its model may be given tools.
+    sampling_tools: bool,
     roots: bool,
 }
 
@@ -18,11 +20,13 @@ impl Abilities {
     pub(super) fn of(capabilities: &ClientCapabilities) -> Self {
         let elicitation = capabilities.elicitation.as_ref();
         let page = elicitation.is_some_and(|elicitation| elicitation.url.is_some());
+        let sampling = capabilities.sampling.as_ref();
         Self {
             // Who says no more than that it asks people shows forms.
             form: elicitation.is_some_and(|elicitation| elicitation.form.is_some() || !page),
             page,
-            sampling: capabilities.sampling.is_some(),
+            sampling: sampling.is_some(),
+            sampling_tools: sampling.is_some_and(|sampling| sampling.tools.is_some()),
             roots: capabilities.roots.is_some(),
         }
     }
@@ -34,6 +38,9 @@ impl Abilities {
                 (!self.page).then(|| ("elicitation", json!({"url": {}})))
             }
             InputMethod::Elicitation => (!self.form).then(|| ("elicitation", json!({}))),
+            InputMethod::Sampling if request.brings_tools() => {
+                (!self.sampling_tools).then(|| ("sampling", json!({"tools": {}})))
+            }
             InputMethod::Sampling => (!self.sampling).then(|| ("sampling", json!({}))),
             InputMethod::Roots => (!self.roots).then(|| ("roots", json!({}))),
         };
@@ -80,6 +87,15 @@ mod tests {
         assert_eq!(lacking(json!({"elicitation": {"url": {}}}), Elicitation, true), None);
         assert_eq!(lacking(json!({"sampling": {}}), Sampling, false), None);
         assert_eq!(lacking(json!({"roots": {}}), Roots, false), None);
+        let mut with_tools = asked(Sampling, false);
+        with_tools.requests[0].params.insert("tools".into(), json!([]));
+        for (able, required) in [
+            (json!({"sampling": {}}), Some(json!({"sampling": {"tools": {}}}))),
+            (json!({"sampling": {"tools": {}}}), None),
+        ] {
+            let able = serde_json::from_value(able).unwrap();
+            assert_eq!(Abilities::of(&able).lacking(&with_tools), required);
+        }
         for (able, method, url, required) in [
             (json!({}), Elicitation, false, json!({"elicitation": {}})),
             (json!({"elicitation": {}}), Elicitation, true, json!({"elicitation": {"url": {}}})),

@@ -19,13 +19,14 @@ use super::outcome;
 use super::request::{Asked, Call, GuestRequest, Reference, TOOL_CALL};
 use super::sealed::Binding;
 use super::session::Era;
+use super::tasks::needs_extension;
 use crate::auth::Identity;
 use crate::call::{
     Answer as Given, CallArguments, CallError, CallReport, Completing, CompletingOf, Continuation,
     EventSink, InputRequired, Outcome, Report, call_as, prompt_as, read_as, suggest_as,
 };
 use crate::digest::Digest;
-use crate::manifest::{JsonObject, ResourceUri};
+use crate::manifest::{JsonObject, ResourceUri, TaskMode};
 use crate::pipeline::{self, Pipeline};
 use crate::registry::InstalledPackage;
 use crate::resolve::{CatalogEntry, PromptEntry, VerifiedPackage, VerifiedTool};
@@ -76,6 +77,10 @@ impl Target {
             Self::Tool(entry) => identity.may_call(entry),
             _ => identity.may_enter(self.package()),
         }
+    }
+
+    fn runs_as_a_task_alone(&self) -> bool {
+        matches!(self, Self::Tool(entry) if entry.definition().task == Some(TaskMode::Required))
     }
 
     fn package(&self) -> &Arc<InstalledPackage> {
@@ -165,7 +170,7 @@ impl Handler {
             Asked::Discovery(asked) => return self.discover(&caller, asked, &terms).await,
             Asked::Tool(call) => {
                 let answered = !answers.is_empty() || state.is_some();
-                if self.becomes_task(&caller.identity, call, answered, &terms)? {
+                if self.becomes_task(&caller.identity, call, answered, &terms) {
                     let (state, headers) = (state.as_deref(), headers.as_deref());
                     let state = match self.check_call(&caller.identity, call, state, headers) {
                         Ok(state) => state,
@@ -291,6 +296,11 @@ impl Handler {
                 return Err(error);
             }
         };
+        if target.runs_as_a_task_alone() && !terms.tasks {
+            let error = needs_extension();
+            witness.refused_as(asked.name(), UNABLE, error.message.to_string());
+            return Err(error);
+        }
         let package = Arc::clone(target.package());
         if let (Target::Tool(entry), Asked::Tool(call), Some(headers)) = (&target, &*asked, headers)
         {
@@ -535,6 +545,9 @@ const UNKNOWN: &str = "KAMI-UNKNOWN";
 
 /// The code of a request whose headers say something else than its body.
 const HEADERS: &str = "KAMI-HEADERS";
+
+/// The code of a call that takes a client that can do more.
+const UNABLE: &str = "KAMI-CLIENT";
 
 /// The code of a state that does not open.
 const STATE: &str = "KAMI-STATE";

@@ -9,15 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use rmcp::model::{
-    ErrorCode, ErrorData, Implementation, ProgressToken, RequestId, RequestMetaObject,
-};
+use rmcp::model::{ErrorCode, ErrorData, Implementation, RequestId, RequestMetaObject};
 use serde::Serialize;
 use tracing::Instrument as _;
 
 use super::abilities::Abilities;
 use super::answer::Answer;
-use super::events::guest_level;
+use super::events::{Progress, guest_level};
 use super::handler::Handler;
 use super::message::brief;
 use super::outbox::Outbox;
@@ -50,8 +48,8 @@ pub(super) struct Terms {
     pub(super) client: Option<String>,
     /// From which level on the client wants to hear what the tool logs.
     pub(super) log_level: Option<Level>,
-    /// Under which token it wants to hear how far the tool has come.
-    pub(super) progress: Option<ProgressToken>,
+    /// What it wants to hear of how far the tool has come.
+    pub(super) progress: Option<Arc<Progress>>,
     /// What it can be asked for.
     pub(super) abilities: Abilities,
     /// Whether it knows tasks.
@@ -318,7 +316,7 @@ impl Terms {
             }
             _ => (handler.abilities(), false),
         };
-        let progress = meta.get_progress_token();
+        let progress = meta.get_progress_token().map(Progress::under);
         let trace = trace_parent(meta);
         Ok(Self { era, client, log_level, progress, abilities, tasks, trace })
     }

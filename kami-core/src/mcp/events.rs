@@ -24,32 +24,42 @@ pub(super) struct Speaker {
     logger: String,
     /// What nobody asked for goes nowhere.
     threshold: Option<Level>,
-    /// Under which token progress is told, and how far the tool has come.
-    progress: Option<(ProgressToken, Mutex<f64>)>,
+    progress: Option<Arc<Progress>>,
+}
+
+/// What a client hears of how far its request has come, also where a guest is entered several times
+/// for it: progress has to increase, and what does not is left out.
+pub(super) struct Progress {
+    token: ProgressToken,
+    told: Mutex<f64>,
+}
+
+impl Progress {
+    /// Under the token that the client gave.
+    pub(super) fn under(token: ProgressToken) -> Arc<Self> {
+        Arc::new(Self { token, told: Mutex::new(f64::NEG_INFINITY) })
+    }
+
+    fn step(&self, progress: f64) -> Option<ProgressNotificationParam> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if !progress.is_finite() || progress <= *told {
+            return None;
+        }
+        *told = progress;
+        Some(ProgressNotificationParam::new(self.token.clone(), progress))
+    }
 }
 
 impl Speaker {
-    /// Tells log messages from `threshold` on, and progress under `token`, where there are such.
+    /// Tells log messages from `threshold` on, and progress, where there are such.
     pub(super) fn new(
         wire: Arc<dyn Wire>,
         desk: NewsDesk,
         logger: &str,
         threshold: Option<Level>,
-        token: Option<ProgressToken>,
+        progress: Option<Arc<Progress>>,
     ) -> Self {
-        let progress = token.map(|token| (token, Mutex::new(f64::NEG_INFINITY)));
         Self { wire, desk, logger: logger.to_owned(), threshold, progress }
-    }
-
-    /// Progress has to increase: what does not is left out.
-    fn step(&self, progress: f64) -> Option<ProgressNotificationParam> {
-        let (token, last) = self.progress.as_ref()?;
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if !progress.is_finite() || progress <= *last {
-            return None;
-        }
-        *last = progress;
-        Some(ProgressNotificationParam::new(token.clone(), progress))
     }
 }
 
@@ -66,7 +76,8 @@ impl EventSink for Speaker {
                 LoggingMessageNotification::new(log).into()
             }
             GuestEvent::Progress { progress, total, message } => {
-                let Some(mut update) = self.step(progress) else { return };
+                let step = self.progress.as_ref().and_then(|told| told.step(progress));
+                let Some(mut update) = step else { return };
                 update.total = total.filter(|total| total.is_finite());
                 update.message = message;
                 ProgressNotification::new(update).into()

@@ -253,6 +253,12 @@ impl<'s> Check<'s> {
 
     fn step(&mut self, step: &'s Step) {
         let At { value: name, span } = &step.tool;
+        if self.definition(name).is_none() {
+            // What it takes from others may be wrong whatever it is.
+            for wire in &step.wires {
+                self.given(wire);
+            }
+        }
         match self.tools.get(name) {
             Some(Found::Tool(definition)) => {
                 self.arguments_of(step, definition);

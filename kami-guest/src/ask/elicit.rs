@@ -184,6 +184,9 @@ fn read<T>(
     answer: Value,
     accept: impl FnOnce(Value) -> serde_json::Result<T>,
 ) -> Result<Answer<T>, Error> {
+    if !answer.is_object() {
+        return Err(unfit(key, "it has to be an object with an `action`"));
+    }
     let Elicited { action, content } =
         serde_json::from_value(answer).map_err(|error| unfit(key, error))?;
     match action {

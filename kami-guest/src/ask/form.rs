@@ -4,7 +4,7 @@
 //! refused. A field that a client can't show would be a question without an answer.
 
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Map, Value, json};
 
 use crate::Error;
@@ -49,7 +49,14 @@ pub fn schema<T: Form>() -> Result<Value, Error> {
 }
 
 /// Reads what was filled in.
+///
+/// # Errors
+///
+/// What doesn't fit, which a client decides.
 pub fn read<T: Form>(mut content: Value) -> serde_json::Result<T> {
+    if !content.is_object() {
+        return Err(serde_json::Error::custom("`content` has to be an object with the fields"));
+    }
     if is_struct::<T>() {
         return serde_json::from_value(content);
     }

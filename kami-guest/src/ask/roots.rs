@@ -71,6 +71,9 @@ impl Roots {
             roots: Vec<Root>,
         }
         let (key, answer) = Question::ask("roots", self.key, "roots/list", || Ok(json!({})))?;
+        if !answer.is_object() {
+            return Err(unfit(&key, "it has to be an object with `roots`"));
+        }
         serde_json::from_value(answer)
             .map(|Listed { roots }| roots)
             .map_err(|error| unfit(&key, error))

@@ -21,6 +21,7 @@ pub mod policy;
 pub mod schema;
 pub mod signature;
 pub mod source;
+pub mod uri;
 
 /// One promise about bytes.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +46,7 @@ pub const ORACLES: &[Oracle] = &[
     Oracle { name: "schema", check: schema::check, examples: schema::examples },
     Oracle { name: "signature", check: signature::check, examples: signature::examples },
     Oracle { name: "source", check: source::check, examples: source::examples },
+    Oracle { name: "uri", check: uri::check, examples: uri::examples },
 ];
 
 /// Everything up to the first line end, and everything behind it.

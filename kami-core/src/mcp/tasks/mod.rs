@@ -121,7 +121,7 @@ fn now() -> u64 {
 }
 
 /// A client has to know tasks.
-fn needs_extension() -> ErrorData {
+pub(super) fn needs_extension() -> ErrorData {
     missing(&json!({"extensions": {EXTENSION: {}}}))
 }
 
@@ -150,28 +150,27 @@ impl Wire for Nobody {
 }
 
 impl Handler {
-    /// Whether a call is to go on as a task, with a client that knows tasks or not.
-    ///
-    /// # Errors
-    /// Where the tool runs in no other way, and the client knows none.
+    /// Whether a call is to go on as a task.
     pub(super) fn becomes_task(
         &self,
         identity: &Identity,
         call: &Call,
         answered: bool,
         terms: &Terms,
-    ) -> Result<bool, ErrorData> {
+    ) -> bool {
+        if !terms.tasks {
+            return false;
+        }
         let catalog = self.resolver().catalog();
         let entry = catalog.and_then(|catalog| self.find_tool(&catalog, identity, &call.name));
         let Ok(entry) = entry else {
             // It is told so by who makes calls.
-            return Ok(false);
+            return false;
         };
         match entry.definition().task {
-            None => Ok(false),
-            Some(TaskMode::Required) if !terms.tasks => Err(needs_extension()),
-            Some(TaskMode::Optional | TaskMode::Required) => Ok(terms.tasks),
-            Some(TaskMode::AfterInput) => Ok(terms.tasks && answered),
+            None => false,
+            Some(TaskMode::Optional | TaskMode::Required) => true,
+            Some(TaskMode::AfterInput) => answered,
         }
     }
 

@@ -9,6 +9,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,11 +29,16 @@ const FORMAT: u32 = 1;
 const MOST_KEPT: usize = 10_000;
 const MOST_BYTES: u64 = 1 << 30;
 
+/// The part of both that one owner may have, where there are several.
+const SHARE: u64 = 8;
+
 /// How long a task is kept, from its beginning on, in milliseconds: a day.
 pub(super) const LIFETIME: u64 = 24 * 3600 * 1000;
 
-/// How many random bytes name a task: nobody guesses them.
+/// How many bytes name a task. The first ones tell its owner, so that it is known from the names of files
+/// how much each has; nobody guesses the others, which are random.
 const ID_BYTES: usize = 16;
+const OWNER_BYTES: usize = 4;
 
 /// What a client calls a task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -109,10 +115,17 @@ impl Question {
 }
 
 impl TaskId {
-    fn generate() -> io::Result<Self> {
+    fn generate(owner: &str) -> io::Result<Self> {
         let mut id = [0; ID_BYTES];
-        getrandom::fill(&mut id).map_err(io::Error::other)?;
+        let (whose, random) = id.split_at_mut(OWNER_BYTES);
+        whose.copy_from_slice(&Digest::of(owner.as_bytes()).as_bytes()[..OWNER_BYTES]);
+        getrandom::fill(random).map_err(io::Error::other)?;
         Ok(Self(hex(&id)))
+    }
+
+    /// How all names of tasks of its owner begin.
+    fn owner(&self) -> &str {
+        &self.0[..2 * OWNER_BYTES]
     }
 }
 
@@ -202,7 +215,7 @@ impl Records {
     /// Opens the directory, which is made if it is not there.
     pub(super) fn open(directory: &Path, clock: fn() -> u64) -> io::Result<Self> {
         private_directory::create(directory).map_err(io::Error::other)?;
-        let server = TaskId::generate()?.0;
+        let server = TaskId::generate("")?.0;
         let alive = File::create(directory.join(format!("{server}.alive")))?;
         alive.lock()?;
         Ok(Self { directory: directory.to_owned(), server, clock, _alive: alive })
@@ -234,17 +247,23 @@ impl Records {
         status: Status,
     ) -> io::Result<Record> {
         let _lock = self.locked()?;
-        if !self.has_room()? {
+        let id = TaskId::generate(owner)?;
+        // Who is one of many cannot have what others are kept in forgotten.
+        let share = (!owner.is_empty()).then(|| (id.owner(), SHARE));
+        for (whose, part) in share.into_iter().chain([("", 1)]) {
+            if self.has_room(whose, part)? {
+                continue;
+            }
             self.forget()?;
-            self.forget_finished()?;
-            if !self.has_room()? {
+            self.forget_finished(whose)?;
+            if !self.has_room(whose, part)? {
                 return Err(io::Error::other("no more tasks are kept until others are forgotten"));
             }
         }
         let now = (self.clock)();
         let record = Record {
             format: FORMAT,
-            id: TaskId::generate()?,
+            id,
             owner: owner.to_owned(),
             server: self.server.clone(),
             created: now,
@@ -290,30 +309,48 @@ impl Records {
         atomic_file::replace(&self.path(&record.id), &serde_json::to_vec(record)?)
     }
 
-    fn has_room(&self) -> io::Result<bool> {
+    /// Whether there is room for one more of those whose names begin so, who have a part of all room.
+    fn has_room(&self, whose: &str, part: u64) -> io::Result<bool> {
         let (mut count, mut bytes) = (0, 0);
         for entry in fs::read_dir(&self.directory)? {
-            count += 1;
-            // One that is gone by now takes no room.
-            bytes += entry?.metadata().map_or(0, |found| found.len());
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(whose)) {
+                count += 1;
+                // One that is gone by now takes no room.
+                bytes += entry.metadata().map_or(0, |found| found.len());
+            }
         }
-        Ok(count < MOST_KEPT && bytes < MOST_BYTES)
+        Ok(count < MOST_KEPT as u64 / part && bytes < MOST_BYTES / part)
     }
 
     /// Removes what is over.
     fn forget(&self) -> io::Result<()> {
         for id in self.ids()? {
-            if let Ok(None) = self.get(&id) {
+            let over = match self.get(&id) {
+                Ok(found) => found.is_none(),
+                // Nobody can read it, and a later version may have written it.
+                Err(_) => self.is_old(&id),
+            };
+            if over {
                 fs::remove_file(self.path(&id))?;
             }
         }
         atomic_file::sweep(&self.directory)
     }
 
-    /// Removes the half of those that are done, whose clients had the longest time to ask.
-    fn forget_finished(&self) -> io::Result<()> {
+    /// Whether its file was last written longer ago than any task is kept.
+    fn is_old(&self, id: &TaskId) -> bool {
+        let written = fs::metadata(self.path(id)).and_then(|found| found.modified());
+        let since = written.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let since = since.and_then(|since| u64::try_from(since.as_millis()).ok());
+        since.is_some_and(|since| (self.clock)().saturating_sub(since) > LIFETIME)
+    }
+
+    /// Removes the half of those that are done and whose names begin so, whose clients had the longest
+    /// time to ask.
+    fn forget_finished(&self, whose: &str) -> io::Result<()> {
         let mut finished = Vec::new();
-        for id in self.ids()? {
+        for id in self.ids()?.into_iter().filter(|id| id.0.starts_with(whose)) {
             if let Ok(Some(record)) = self.get(&id)
                 && record.status.is_last()
             {
@@ -443,6 +480,37 @@ mod tests {
         };
         let (kept, changed) = records.change(&task.id, again).unwrap().unwrap();
         assert!(matches!(kept.status, Status::Cancelled) && !changed);
+    }
+
+    #[test]
+    fn one_of_many_has_a_share_and_takes_nobodys_place() {
+        let root = tempfile::tempdir().unwrap();
+        let records = Records::open(&root.path().join("tasks"), || 1000).unwrap();
+        let eve = TaskId::generate("eve").unwrap();
+        // As if she had begun as many as she may, and they went on.
+        for number in 0..MOST_KEPT as u64 / SHARE {
+            let name = format!("{}{number:024x}.json", eve.owner());
+            fs::write(records.directory.join(name), "{}").unwrap();
+        }
+        assert!(records.begin("eve", tool(), "{}", working()).is_err());
+        let task = records.begin("ada", tool(), "{}", working()).unwrap();
+        assert!(records.get(&task.id).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_kept_for_as_long_as_a_task_and_no_longer() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("tasks");
+        fs::create_dir(&directory).unwrap();
+        let file = directory.join("0123456789abcdef0123456789abcdef.json");
+        fs::write(&file, "not a task").unwrap();
+        for (clock, kept) in
+            [((|| 1000) as fn() -> u64, true), (|| u64::MAX, false), (|| u64::MAX, false)]
+        {
+            let records = Records::open(&directory, clock).unwrap();
+            assert!(records.orphans().unwrap().is_empty());
+            assert_eq!(file.exists(), kept);
+        }
     }
 
     #[test]
