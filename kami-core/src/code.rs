@@ -159,6 +159,13 @@ pub const ALL: &[Explanation] = &[
         "This is a defect of the tool; the server's log has the message and the place.",
     ),
     code(
+        "KAMI-PIPELINE",
+        "The pipeline does not fit the tools that it calls (any more): one of them was uninstalled, or \
+         an update takes or gives something else. None of them was called.",
+        "The message says which step, and why. Install what is missing, or mend the file and install \
+         it again: `cargo kami install` shows each mistake at its line.",
+    ),
+    code(
         "KAMI-POLICY",
         "The policy file does not permit this, refuses the tool, or cannot be read.",
         "Whoever keeps `kami-policy.toml` decides; `cargo kami policy check` finds mistakes in it.",
@@ -222,6 +229,12 @@ pub const ALL: &[Explanation] = &[
         "A request came back with a state that this server did not give for it, or gave long ago.",
         "Begin anew, with the same arguments until the end. States expire after an hour, and when \
          the package is updated.",
+    ),
+    code(
+        "KAMI-STEP",
+        "A step of a pipeline failed, and the pipeline ended with it.",
+        "The message says which step, what it called, and what came of that, with a code of its own \
+         where there is one. `on-error` lets a pipeline go on without a step.",
     ),
     code(
         "KAMI-TAMPERED",

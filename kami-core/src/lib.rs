@@ -23,6 +23,7 @@
 //!    a [`call::CallReport`], whatever the guest did.
 //! 6. A [`witness::Witness`] of the call leaves a record in the [`audit`] log, whatever came of it, and
 //!    has it counted in the [`metrics`].
+//!    A [`pipeline`] makes several calls in one, each of them as above.
 //! 7. [`auth`] tells who asks over HTTP, and which of the tools they get.
 //! 8. [`mcp`] puts 4 to 7 on the wire.
 //!
@@ -78,6 +79,7 @@ pub mod call;
 pub mod metrics;
 pub mod telemetry;
 pub mod witness;
+pub mod pipeline;
 
 // Who asks.
 pub mod auth;

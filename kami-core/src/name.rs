@@ -17,6 +17,9 @@ pub enum NameError {
          such as `dev.example.my-tool`"
     )]
     Package(String),
+    /// Not a package's id and a tool's name with a slash in between.
+    #[error("`{0}` names no tool: write the id of its package, `/`, and its own name")]
+    Full(String),
 }
 
 /// Shortens hostile input before it goes into an error message.
@@ -115,6 +118,45 @@ impl FromStr for PackageId {
         } else {
             Err(NameError::Package(excerpt(text)))
         }
+    }
+}
+
+/// A tool by its package and its own name, which no other package can take: `dev.example.web/fetch`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FullName {
+    /// The package that it belongs to.
+    pub package: PackageId,
+    /// Its own name.
+    pub tool: ToolName,
+}
+
+impl FromStr for FullName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (package, tool) = text.split_once('/').ok_or_else(|| NameError::Full(excerpt(text)))?;
+        Ok(Self { package: package.parse()?, tool: tool.parse()? })
+    }
+}
+
+impl fmt::Display for FullName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.package, self.tool)
+    }
+}
+
+impl From<FullName> for String {
+    fn from(name: FullName) -> Self {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for FullName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
     }
 }
 

@@ -103,7 +103,7 @@ impl Witness {
     pub fn saw(
         &mut self,
         name: &str,
-        method: &'static str,
+        method: impl Into<Cow<'static, str>>,
         package: &Package,
         digest: Digest,
         arguments: &str,
@@ -116,7 +116,7 @@ impl Witness {
         };
         self.call = Some(Box::new(CallRecord {
             tool: name.to_owned(),
-            method: Cow::Borrowed(method),
+            method: method.into(),
             package: package.id.clone(),
             version: package.version.clone(),
             digest,

@@ -9,10 +9,19 @@ use cargo_metadata::Message;
 use kami_core::component::Artifact;
 use serde_json::Value;
 
-/// The packages under `tests/programs`, the example that the benchmarks call, and those that serve
-/// all of the protocol.
-const PROGRAMS: [&str; 7] =
-    ["conformance", "conformance-tasks", "hello", "hostile", "legacy", "neighbour", "workload"];
+/// The packages under `tests/programs`, the example that the benchmarks call, those that serve all of
+/// the protocol, and those that the example of a pipeline calls.
+const PROGRAMS: [&str; 9] = [
+    "conformance",
+    "conformance-tasks",
+    "csv-query",
+    "hello",
+    "hostile",
+    "json-query",
+    "legacy",
+    "neighbour",
+    "workload",
+];
 
 /// The root of this checkout.
 pub fn root() -> &'static Path {

@@ -29,6 +29,7 @@ const MODULES: &[&str] = &[
     "metrics",
     "telemetry",
     "witness",
+    "pipeline",
     "auth",
     "mcp",
 ];

@@ -21,7 +21,7 @@ const EXITS: [(i32, &str); 18] = [
     (0, "success"),
     (1, "a failure without a code of its own, such as an unreadable file"),
     (2, "the command line is wrong"),
-    (10, "the manifest in Cargo.toml or tool.toml is wrong"),
+    (10, "the manifest in Cargo.toml or tool.toml, or a pipeline, is wrong"),
     (11, "cargo could not read or compile the package"),
     (12, "the compiler or its target wasm32-wasip2 is missing"),
     (13, "the file is not what was expected, or cannot become an artifact"),

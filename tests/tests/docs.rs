@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kami_core::manifest::source::{Defaults, Source, ToolFile};
+use kami_core::pipeline;
 use kami_core::policy::Policy;
 use kami_tests::guests::root;
 use kami_tests::lab::Lab;
@@ -65,6 +66,9 @@ fn every_manifest_in_a_document_is_one() {
             assert!(parsed.is_ok(), "{place}: {parsed:?}");
         } else if text.contains("[workspace.metadata.kami]") {
             let parsed = Defaults::parse(text, &["workspace", "metadata", "kami"]);
+            assert!(parsed.is_ok(), "{place}: {parsed:?}");
+        } else if text.contains("[[step]]") {
+            let parsed = pipeline::Source::parse(text);
             assert!(parsed.is_ok(), "{place}: {parsed:?}");
         } else if text.contains("\n[serve]\n") {
             // The commands below it read it.

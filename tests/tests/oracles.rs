@@ -198,6 +198,21 @@ fn altered_examples_hold() {
 }
 
 #[test]
+fn pointers_lead_where_another_implementation_says() {
+    let names = ["a", "0", "1", "01", "-", "", "a/b", "m~n", "__proto__"];
+    let document = json_value().prop_map(move |value| {
+        let members = names.iter().map(|name| ((*name).to_owned(), value.clone()));
+        Value::Array(vec![value.clone(), Value::Object(members.collect())])
+    });
+    let tokens = select(vec!["a", "0", "1", "01", "-", "", "a~1b", "m~0n", "~2", "__proto__"]);
+    let pointer = vec(tokens, 0..5)
+        .prop_map(|tokens| tokens.into_iter().map(|token| format!("/{token}")).collect::<String>());
+    let input = (pointer, document)
+        .prop_map(|(pointer, document)| format!("{pointer}\n{document}").into_bytes());
+    drive("pipeline", 5_000, input);
+}
+
+#[test]
 fn addresses_are_public_or_not_as_the_registries_say() {
     let v4 = any::<[u8; 4]>().prop_map(|bytes| bytes.to_vec());
     let v6 = any::<[u8; 16]>().prop_map(|bytes| bytes.to_vec());

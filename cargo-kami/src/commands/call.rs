@@ -1,6 +1,9 @@
 //! `cargo kami call`: one call of an installed tool.
 
 use kami_core::call::CallArguments;
+use kami_core::pipeline::Pipelines;
+use kami_core::resolve::ResolveError;
+use kami_core::witness::Witness;
 
 use crate::exit::Exit;
 use crate::ops::arguments::{self, ArgumentOptions};
@@ -60,18 +63,27 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     let runtime = host::runtime()?;
     let ended = runtime.block_on(async {
         let witness = calling.witness().await?;
-        let tool = match resolver.resolve(&entry).await {
-            Ok(tool) => tool,
-            Err(error) => {
-                witness.refused(&args.name, &error);
-                calling.log.flush().await?;
-                return Err(error.into());
+        let refused = async |witness: Witness, error: ResolveError| {
+            witness.refused(&args.name, &error);
+            calling.log.flush().await?;
+            Err(error.into())
+        };
+        let called = if package.is_pipeline() {
+            match Pipelines::default().resolve(&resolver, &entry).await {
+                Ok(pipeline) => {
+                    host::call_pipeline(&resolver, &pipeline, &calling, witness, shell).await
+                }
+                Err(error) => return refused(witness, error).await,
+            }
+        } else {
+            match resolver.resolve(&entry).await {
+                Ok(tool) => host::call(&tool, &calling, witness, &args.answers, shell).await,
+                Err(error) => return refused(witness, error).await,
             }
         };
-        let called = host::call(&tool, &calling, witness, &args.answers, shell).await;
         calling.log.flush().await?;
         match called? {
-            Ok(report) => outcome::show(&calling.name, &tool, &report, &args.output, shell),
+            Ok(report) => outcome::show(&calling.name, package.id(), &report, &args.output, shell),
             Err(exit) => Ok(exit),
         }
     });

@@ -2,6 +2,7 @@
 
 use kami_core::audit::AuditEvent;
 use kami_core::grants::{Grant, MountName};
+use kami_core::name::FullName;
 use kami_core::policy::{Policy, Ruling, Subject};
 use kami_core::registry::{DataDir, InstalledPackage, Registry, RegistryError};
 use kami_core::resolve::Catalog;
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::ops::consent::{self, MountFlag};
+use crate::ops::pipeline::{self, Right};
 use crate::ops::rights::{self, Entry, Row};
 use crate::ops::{audit, installed, policy};
 use crate::settings::Settings;
@@ -54,6 +56,25 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    fn edits(&self) -> bool {
+        let Self { reset, allow, deny, mounts, unmounts, .. } = self;
+        reset.is_some()
+            || !(allow.is_empty() && deny.is_empty() && mounts.is_empty() && unmounts.is_empty())
+    }
+}
+
+/// What a pipeline's steps have, in `--json`.
+#[derive(Serialize)]
+struct PipelineLine<'a> {
+    id: &'a str,
+    version: String,
+    /// The tools that it calls.
+    steps: &'a [FullName],
+    /// What any of its steps has.
+    union: Vec<Right>,
+}
+
 /// What `--reset` starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Reset {
@@ -84,11 +105,26 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
     };
     let Some(name) = &args.tool else {
         for package in registry.packages()? {
-            scene.summarize(&package, args.json, shell)?;
+            match package.is_pipeline() {
+                true => {
+                    scene.show_pipeline(&package, &settings.data_dir, &registry, args, shell)?
+                }
+                false => scene.summarize(&package, args.json, shell)?,
+            }
         }
         return Ok(Exit::Success);
     };
     let mut package = find(&settings.data_dir, &registry, name)?;
+    if package.is_pipeline() {
+        if args.edits() {
+            let message = format!("the pipeline `{}` has no grant of its own", package.id());
+            return Err(Failure::new(Exit::Usage, message)
+                .help("change those of the tools that it calls")
+                .into());
+        }
+        scene.show_pipeline(&package, &settings.data_dir, &registry, args, shell)?;
+        return Ok(Exit::Success);
+    }
     let grant = edited(args, &package)?;
     if grant != package.grant {
         let log = audit::open(&settings.data_dir)?;
@@ -188,6 +224,41 @@ impl Scene {
             said = format!("granted by the policy under {section}; {said}");
         }
         shell.data(format_args!("{id:<32} {version:<10} {}", one_line(&said)))?;
+        Ok(())
+    }
+
+    /// A pipeline in one line, or all of it where it was asked for.
+    fn show_pipeline(
+        &self,
+        package: &InstalledPackage,
+        data: &DataDir,
+        registry: &Registry,
+        args: &Args,
+        shell: &Shell,
+    ) -> anyhow::Result<()> {
+        let source = pipeline::stored(package, data)?;
+        let union = pipeline::union_of(&source, registry, self.policy.as_ref(), &self.trust)?;
+        let id = package.id().as_str();
+        let version = package.manifest.package.version.to_string();
+        if args.json {
+            return Ok(shell.json(&PipelineLine { id, version, steps: &package.steps, union })?);
+        }
+        if args.tool.is_none() {
+            let steps: Vec<String> = package.steps.iter().map(ToString::to_string).collect();
+            let said = format!("has what its steps have: {}", steps.join(", "));
+            shell.data(format_args!("{id:<32} {version:<10} {}", one_line(&said)))?;
+            return Ok(());
+        }
+        shell.data(format_args!("{id} {version}"))?;
+        shell.data(
+            "a pipeline: it has no grant of its own, and its steps have those of their packages",
+        )?;
+        for step in pipeline::steps(&source) {
+            shell.data(format_args!("{:>12} {}", "step", one_line(&step)))?;
+        }
+        for (kind, text) in pipeline::lines(&union) {
+            shell.data(format_args!("{kind:>12} {}", one_line(&text)))?;
+        }
         Ok(())
     }
 

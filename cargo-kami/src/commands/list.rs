@@ -1,11 +1,13 @@
 //! `cargo kami list`: the tools that agents may call.
 
 use kami_core::mcp::{definition_json, discovery_json};
+use kami_core::name::FullName;
 use kami_core::resolve::{Catalog, CatalogEntry};
 use kami_core::signing::TrustStore;
 use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::ops::pipeline;
 use crate::ops::tokens::estimate;
 use crate::settings::Settings;
 use crate::shell::{Shell, one_line};
@@ -45,6 +47,9 @@ struct Line<'a> {
     signer: Option<String>,
     digest: String,
     source: &'a str,
+    /// The tools that it calls, if it is a pipeline.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    steps: &'a [FullName],
 }
 
 /// What one tool costs a model, in `--tokens --json`.
@@ -90,6 +95,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
                 signer: signer.map(|key| key.to_string()),
                 digest: entry.package.digest.to_string(),
                 source: &entry.package.source,
+                steps: &entry.package.steps,
             })?;
         } else {
             let about = definition.description.lines().next().unwrap_or_default();
@@ -97,6 +103,7 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
                 Some(key) => {
                     trust.label(&key).unwrap_or("a key that is not trusted any more").to_owned()
                 }
+                None if entry.package.is_pipeline() => pipeline::UNSIGNED.to_owned(),
                 None => "UNSIGNED".to_owned(),
             };
             let origin = format!("{} {} ({})", package.id, package.version, one_line(&signer));

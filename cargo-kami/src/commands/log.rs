@@ -277,6 +277,9 @@ fn describe_call(call: &CallRecord) -> String {
     let took = Duration::from_micros(call.micros);
     let mut line =
         format!("{tool} ({package} {version}): {outcome} after {took:.1?}{client}{identity}");
+    if let Some(pipeline) = call.method.strip_prefix("pipeline ") {
+        line += &format!(", for {pipeline}");
+    }
     for denial in &call.denials {
         line += &format!("; denied: {}, as {}", denial.thing, denial.rule);
     }

@@ -199,7 +199,7 @@ impl Session<'_> {
             let Some(report) = self.call(arguments).await? else { return Ok(Exit::Interrupted) };
             let name = self.tool.definition().name.as_str();
             // Stdout is for what is needed.
-            outcome::explain(name, &self.tool, &report, self.shell);
+            outcome::explain(name, self.tool.package(), &report, self.shell);
             if !matches!(report.outcome, CallOutcome::Complete(_)) {
                 worst = Exit::Tool;
             }

@@ -94,7 +94,9 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let called = host::call(tool, &calling, witness, &args.answers, shell).await;
         calling.log.flush().await?;
         match called? {
-            Ok(report) => outcome::show(&calling.name, tool, &report, &args.output, shell),
+            Ok(report) => {
+                outcome::show(&calling.name, tool.package(), &report, &args.output, shell)
+            }
             Err(exit) => Ok(exit),
         }
     });

@@ -43,6 +43,12 @@ pub fn run(args: &Args, settings: &Settings, shell: &Shell) -> anyhow::Result<Ex
         let version = removed.as_ref().ok().cloned();
         log.append(AuditEvent::Uninstall { package: id.clone(), version })?;
         shell.status("Uninstalled", format_args!("{id} {}", removed?));
+        for pipeline in registry.pipelines_of(&id).unwrap_or_default() {
+            let pipeline = pipeline.id();
+            shell.warn(format_args!(
+                "the pipeline `{pipeline}` calls it, and is refused from now on"
+            ));
+        }
     }
     Ok(Exit::Success)
 }

@@ -10,11 +10,13 @@ use kami_core::grants::{Access, Binding, Capabilities, Grant, MountName};
 use kami_core::manifest::Manifest;
 use kami_core::manifest::difference::{Difference, carried_over};
 use kami_core::name::ToolName;
+use kami_core::pipeline::Source;
 use kami_core::policy::{Policy, Ruling};
 use kami_core::registry::InstalledPackage;
 use kami_core::resolve;
 use kami_core::signing::{SignedArtifact, TrustStore};
 
+use super::pipeline::{self, Checked, Right};
 use super::policy;
 use crate::exit::{Exit, Failure};
 use crate::shell::{Shell, one_line};
@@ -278,6 +280,64 @@ impl<'a> Question<'a> {
                 Err(Failure::new(Exit::Refused, "not granted; nothing was changed").into())
             }
             None => Err(Failure::new(Exit::Refused, nobody).help(help).into()),
+        }
+    }
+}
+
+/// Shows what a pipeline is and what it calls.
+pub fn introduce_pipeline(
+    checked: &Checked,
+    replaced: Option<&InstalledPackage>,
+    renamed: &[(ToolName, ToolName)],
+    shell: &Shell,
+) {
+    let package = &checked.source.package;
+    shell.tell(format_args!("{} {}", package.id, package.version));
+    if let Some(description) = &package.description {
+        tell("about", description, shell);
+    }
+    tell("signed by", "nobody: a local pipeline, which is its operator's own file", shell);
+    if let Some(before) = replaced {
+        let what = if before.is_pipeline() { "the pipeline" } else { "ANOTHER KIND OF PACKAGE" };
+        tell("instead of", &format!("{what} {}", before.manifest.package.version), shell);
+    }
+    tell("tool", checked.source.tool.as_str(), shell);
+    for step in pipeline::steps(&checked.source) {
+        tell("step", &step, shell);
+    }
+    for (old, new) in renamed {
+        shell.warn(format_args!(
+            "agents will call the tool `{old}` by the name `{new}`: `{}` has one of its name",
+            package.id
+        ));
+    }
+}
+
+/// Shows what the steps of a pipeline may do, and asks whether agents may call it.
+///
+/// # Errors
+/// Where consent is not given, or nobody can be asked.
+pub fn confirm_pipeline(
+    source: &Source,
+    union: &[Right],
+    yes: bool,
+    shell: &Shell,
+) -> anyhow::Result<()> {
+    for (kind, text) in pipeline::lines(union) {
+        tell(kind, &text, shell);
+    }
+    tell("", &format!("{} s for the whole", source.limit.as_secs()), shell);
+    if yes {
+        return Ok(());
+    }
+    let question = "Let whoever may call this have its steps do all of that?";
+    let help = "read what its steps may do above, and accept it with --yes";
+    match shell.confirm(question)? {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::new(Exit::Refused, "not accepted; nothing was changed").into()),
+        None => {
+            let message = "nobody can be asked for consent here";
+            Err(Failure::new(Exit::Refused, message).help(help).into())
         }
     }
 }

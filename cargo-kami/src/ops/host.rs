@@ -11,6 +11,8 @@ use kami_core::call::{
 use kami_core::digest::Digest;
 use kami_core::engine::{Engine, EngineOptions};
 use kami_core::manifest::Package;
+use kami_core::mcp;
+use kami_core::pipeline::{self, Caller, Ended, Pipeline};
 use kami_core::policy::Ruling;
 use kami_core::resolve::{HostOptions, Resolver, VerifiedTool};
 use kami_core::sandbox::Surroundings;
@@ -18,8 +20,9 @@ use kami_core::scheduler::{Principal, ScheduleOptions};
 use kami_core::signing::SignedArtifact;
 use kami_core::witness::Witness;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::compiler;
+use super::{compiler, outcome};
 use crate::env_vars;
 use crate::exit::{Exit, Failure};
 use crate::ops::questions::AnswerOptions;
@@ -218,10 +221,67 @@ async fn enter(
     continuation: Continuation,
     shell: &Shell,
 ) -> anyhow::Result<Result<CallReport, Exit>> {
-    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     witness.knows(tool.verified());
     let (who, sink) = (Principal::default(), witness.watch(Arc::new(Forward(sender))));
     let running = call::call_as(who, tool, calling.arguments.clone(), continuation, sink);
+    let report = shown(running, events, shell).await?;
+    if let Ok(report) = &report {
+        witness.ended(report);
+    }
+    Ok(report)
+}
+
+/// Calls a pipeline as [`call`] does a tool, with nobody who answers, and shows what was denied to its
+/// steps.
+///
+/// # Errors
+/// Where signals cannot be awaited.
+pub async fn call_pipeline(
+    resolver: &Arc<Resolver>,
+    pipeline: &Arc<Pipeline>,
+    calling: &Calling,
+    witness: Witness,
+    shell: &Shell,
+) -> anyhow::Result<Result<CallReport, Exit>> {
+    let (sender, events) = tokio::sync::mpsc::unbounded_channel();
+    let (denied, mut denials) = tokio::sync::mpsc::unbounded_channel();
+    let tell = move |ended: &Ended<'_>| {
+        if let Ok(report) = ended.came {
+            let (name, package) = (ended.entry.wire_name.to_string(), ended.entry.package.id());
+            // Nobody listens any more once the command is interrupted.
+            let _ = denied.send((name, package.clone(), report.denials.clone()));
+        }
+    };
+    let caller = Caller {
+        principal: Principal::default(),
+        audit: Some(Arc::clone(&calling.log)),
+        client: Some(calling.client.to_owned()),
+        identity: None,
+        metrics: None,
+        telemetry: None,
+        trace: None,
+        events: Arc::new(Forward(sender)),
+        document: mcp::result_document,
+        tell: Arc::new(tell),
+    };
+    let running = pipeline::call(resolver, pipeline, calling.arguments.clone(), caller);
+    let report = shown(running, events, shell).await?;
+    if let Ok(report) = &report {
+        witness.ended(report);
+    }
+    while let Ok((name, package, denials)) = denials.try_recv() {
+        outcome::tell_denials(&name, &package, &denials, shell);
+    }
+    Ok(report)
+}
+
+/// Shows what is said until a call ends, or the person interrupts it.
+async fn shown(
+    running: impl Future<Output = CallReport>,
+    mut events: UnboundedReceiver<GuestEvent>,
+    shell: &Shell,
+) -> anyhow::Result<Result<CallReport, Exit>> {
     tokio::pin!(running);
     let report = loop {
         tokio::select! {
@@ -234,7 +294,6 @@ async fn enter(
             }
         }
     };
-    witness.ended(&report);
     while let Ok(event) = events.try_recv() {
         tell(&event, shell);
     }

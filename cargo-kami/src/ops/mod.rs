@@ -23,6 +23,7 @@ pub mod listener;
 pub mod outcome;
 pub mod packages;
 pub mod passphrase;
+pub mod pipeline;
 pub mod policy;
 pub mod questions;
 pub mod recording;

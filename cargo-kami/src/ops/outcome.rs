@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use kami_core::call::{
     CallError, CallOutcome, CallReport, Content, ContentBody, ResourceBody, ToolResult,
 };
+use kami_core::grants::Denial;
 use kami_core::mcp;
-use kami_core::resolve::VerifiedTool;
+use kami_core::name::PackageId;
 
 use crate::exit::Exit;
 use crate::shell::{Shell, one_line, printable, quoted};
@@ -25,13 +26,13 @@ pub struct OutputOptions {
     output: Option<PathBuf>,
 }
 
-/// Shows the outcome of a call of `tool`, under the name by which it was called.
+/// Shows the outcome of a call of a tool of `package`, under the name by which it was called.
 ///
 /// # Errors
 /// Where stdout or the output file cannot be written.
 pub fn show(
     name: &str,
-    tool: &VerifiedTool,
+    package: &PackageId,
     report: &CallReport,
     options: &OutputOptions,
     shell: &Shell,
@@ -44,7 +45,7 @@ pub fn show(
     if let (CallOutcome::Complete(result), Some(path)) = (&report.outcome, &options.output) {
         save(result, path, shell)?;
     }
-    explain(name, tool, report, shell);
+    explain(name, package, report, shell);
     Ok(match &report.outcome {
         CallOutcome::Complete(_) => Exit::Success,
         CallOutcome::InputRequired(_) | CallOutcome::Failed(_) => Exit::Tool,
@@ -52,7 +53,7 @@ pub fn show(
 }
 
 /// Tells on stderr all that there is to tell about a call besides its result.
-pub fn explain(name: &str, tool: &VerifiedTool, report: &CallReport, shell: &Shell) {
+pub fn explain(name: &str, package: &PackageId, report: &CallReport, shell: &Shell) {
     for (stream, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         if captured.dropped > 0 {
             shell.note(format_args!(
@@ -64,13 +65,7 @@ pub fn explain(name: &str, tool: &VerifiedTool, report: &CallReport, shell: &She
             shell.say(format_args!("{stream:>12} {}", printable(line)));
         }
     }
-    for denial in &report.denials {
-        let (text, code) = (denial.to_string(), denial.rule.code());
-        shell.warn(format_args!("`{name}`: {} [{code}]", printable(&text)));
-        if let Some(hint) = denial.hint(tool.package().as_str()) {
-            shell.help(printable(&hint));
-        }
-    }
+    tell_denials(name, package, &report.denials, shell);
     match &report.outcome {
         CallOutcome::Complete(_) => {}
         CallOutcome::InputRequired(input) => {
@@ -97,6 +92,17 @@ pub fn explain(name: &str, tool: &VerifiedTool, report: &CallReport, shell: &She
             stats.inside, stats.cpu
         ),
     );
+}
+
+/// Tells what was denied to a tool of `package`, and what to do about it.
+pub fn tell_denials(name: &str, package: &PackageId, denials: &[Denial], shell: &Shell) {
+    for denial in denials {
+        let (text, code) = (denial.to_string(), denial.rule.code());
+        shell.warn(format_args!("`{name}`: {} [{code}]", printable(&text)));
+        if let Some(hint) = denial.hint(package.as_str()) {
+            shell.help(printable(&hint));
+        }
+    }
 }
 
 fn show_failure(tool: &str, error: &CallError, shell: &Shell) {

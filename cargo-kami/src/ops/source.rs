@@ -11,7 +11,7 @@ use kami_core::name::IdPrefix;
 use kami_core::resolve::Catalog;
 use kami_core::signing::{SignatureError, SignedArtifact, TrustStore, TrustedKey, Unsigned};
 
-use super::{CargoOptions, build, build_tool_file, manifest_in};
+use super::{CargoOptions, build, build_tool_file, manifest_in, pipeline};
 use crate::exit::{Exit, Failure};
 use crate::settings::Settings;
 use crate::shell::Shell;
@@ -21,6 +21,11 @@ use crate::shell::Shell;
 /// # Errors
 /// Where there is nothing, or not one tool package.
 pub fn artifact(path: &Path, shell: &Shell) -> anyhow::Result<Artifact> {
+    if pipeline::is_file(path) {
+        let message = format!("{} is no artifact", path.display());
+        let help = format!("if it is a pipeline: cargo kami install {}", path.display());
+        return Err(Failure::new(Exit::Usage, message).help(help).into());
+    }
     if !path.is_dir() {
         return read(path);
     }
@@ -69,6 +74,10 @@ pub fn named(name: &str, settings: &Settings) -> anyhow::Result<Artifact> {
     }
     let entry = Catalog::open(&settings.data_dir)?.find_loosely(name)?;
     let package = &entry.package;
+    if package.is_pipeline() {
+        let message = format!("`{}` is a pipeline, which has no artifact", package.id());
+        return Err(Failure::new(Exit::Usage, message).into());
+    }
     let bytes = settings.data_dir.read_artifact(package.digest)?;
     Artifact::parse(bytes).with_context(|| format!("reading the installed `{}`", package.id()))
 }

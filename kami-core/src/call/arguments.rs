@@ -35,7 +35,7 @@ impl CallArguments {
     }
 
     /// The object as a value, and as text.
-    pub(super) fn into_parts(self) -> (Value, Arc<str>) {
+    pub(crate) fn into_parts(self) -> (Value, Arc<str>) {
         (self.value, self.text)
     }
 

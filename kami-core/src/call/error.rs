@@ -98,6 +98,16 @@ pub enum CallError {
     /// The tool needs an answer from the client, and does not get one.
     #[error("the tool asked a question that was not answered: {0}")]
     Unanswered(String),
+    /// A step of a pipeline failed.
+    #[error("step `{step}` ({tool}) failed: {said}")]
+    Step {
+        /// By its name in the pipeline.
+        step: String,
+        /// What it called.
+        tool: String,
+        /// What a model would have been told about that call alone.
+        said: String,
+    },
     /// The sandbox could not be set up; nothing of the tool ran.
     #[error("the tool could not be started")]
     Sandbox(#[source] SandboxError),
@@ -125,6 +135,7 @@ impl CallError {
             Self::Trapped { .. } => "KAMI-TRAP",
             Self::BadReply(_) => "KAMI-REPLY",
             Self::Unanswered(_) => "KAMI-INPUT",
+            Self::Step { .. } => "KAMI-STEP",
             Self::Sandbox(_) => "KAMI-SANDBOX",
         }
     }

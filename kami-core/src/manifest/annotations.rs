@@ -62,6 +62,34 @@ impl Annotations {
             ..self
         })
     }
+
+    /// The hints about what does all of several things: each as safe as the least safe of them.
+    pub fn union(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut union = Self {
+            read_only_hint: Some(true),
+            destructive_hint: Some(false),
+            // What changes nothing when it is repeated by itself may do so between others.
+            idempotent_hint: None,
+            open_world_hint: Some(false),
+        };
+        for hints in all {
+            let reads = hints.read_only_hint == Some(true);
+            if !reads {
+                union.read_only_hint = Some(false);
+            }
+            if hints.open_world_hint != Some(false) {
+                union.open_world_hint = Some(true);
+            }
+            union.destructive_hint = match (union.destructive_hint, hints.destructive_hint) {
+                (Some(true), _) => Some(true),
+                (before, _) if reads => before,
+                (_, Some(true)) => Some(true),
+                (before, Some(false)) => before,
+                (_, None) => None,
+            };
+        }
+        union
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +117,23 @@ mod tests {
         assert_eq!(hints(&Capabilities::default()), (Some(true), Some(false)));
         assert_eq!(hints(&networked()), (Some(false), Some(true)));
         assert_eq!(hints(&writing()), (Some(false), Some(false)));
+    }
+
+    #[test]
+    fn what_does_several_things_is_as_safe_as_the_least_safe_of_them() {
+        let proved = |requests: &Capabilities| Annotations::default().proved_by(requests).unwrap();
+        let (safe, net, files) =
+            (proved(&Capabilities::default()), proved(&networked()), proved(&writing()));
+        let hints = |all: &[Annotations]| {
+            let union = Annotations::union(all.iter().copied());
+            (union.read_only_hint, union.destructive_hint, union.open_world_hint)
+        };
+        assert_eq!(hints(&[safe, safe]), (Some(true), Some(false), Some(false)));
+        assert_eq!(hints(&[safe, files]), (Some(false), None, Some(false)));
+        assert_eq!(hints(&[net, safe]), (Some(false), None, Some(true)));
+        let destructive = Annotations { destructive_hint: Some(true), ..files };
+        assert_eq!(hints(&[destructive, files]), (Some(false), Some(true), Some(false)));
+        assert_eq!(hints(&[files, destructive]), (Some(false), Some(true), Some(false)));
     }
 
     #[test]

@@ -22,11 +22,12 @@ use super::session::Era;
 use super::tasks::needs_extension;
 use crate::auth::Identity;
 use crate::call::{
-    Answer as Given, CallArguments, CallError, Completing, CompletingOf, Continuation, EventSink,
-    InputRequired, Outcome, Report, call_as, prompt_as, read_as, suggest_as,
+    Answer as Given, CallArguments, CallError, CallReport, Completing, CompletingOf, Continuation,
+    EventSink, InputRequired, Outcome, Report, call_as, prompt_as, read_as, suggest_as,
 };
 use crate::digest::Digest;
 use crate::manifest::{JsonObject, ResourceUri, TaskMode};
+use crate::pipeline::{self, Pipeline};
 use crate::registry::InstalledPackage;
 use crate::resolve::{CatalogEntry, PromptEntry, VerifiedPackage, VerifiedTool};
 use crate::scheduler::Principal;
@@ -332,6 +333,10 @@ impl Handler {
         let about = &package.manifest.package;
         witness.saw(&shown, asked.method(), about, package.digest, &asked.arguments());
         let ready = match &target {
+            Target::Tool(entry) if entry.package.is_pipeline() => {
+                let resolved = self.pipelines().resolve(self.resolver(), entry).await;
+                resolved.map(Ready::Pipeline)
+            }
             Target::Tool(entry) => self.resolver().resolve(entry).await.map(Ready::Tool),
             _ => self.resolver().package(&package).await.map(Ready::Package),
         };
@@ -342,17 +347,41 @@ impl Handler {
                 return asked.failure(outcome::refusal(&shown, &error));
             }
         };
-        witness.knows(ready.package());
+        if let Some(package) = ready.package() {
+            witness.knows(package);
+        }
         let wire = Arc::clone(&caller.wire);
         let progress = terms.progress.clone();
         let speaker = Speaker::new(wire, self.desk(), &shown, terms.log_level, progress);
-        let events = witness.watch(Arc::new(speaker));
+        let events: Arc<dyn EventSink> = Arc::new(speaker);
+        let events = match &ready {
+            // What is denied to a step stands in the record of its own call.
+            Ready::Pipeline(_) => events,
+            _ => witness.watch(events),
+        };
         let principal = identity.principal();
         let entry = Entry { principal, package, shown, witness, events };
         match (ready, target, asked) {
             (Ready::Tool(tool), _, Asked::Tool(call)) => {
                 let arguments = call.take_arguments()?;
                 self.call(entry, &tool, arguments, continuation).await
+            }
+            (Ready::Pipeline(pipeline), _, Asked::Tool(call)) => {
+                let arguments = call.take_arguments()?;
+                let caller = pipeline::Caller {
+                    principal,
+                    audit: self.audit().cloned(),
+                    client: terms.client.clone(),
+                    identity: identity.name().map(str::to_owned),
+                    metrics: self.metrics().cloned(),
+                    telemetry: self.telemetry().cloned(),
+                    trace: terms.trace.clone(),
+                    events: Arc::clone(&entry.events),
+                    document: outcome::document,
+                    tell: Arc::new(outcome::ended),
+                };
+                let called = pipeline::call(self.resolver(), &pipeline, arguments, caller);
+                self.ended(entry, called.await)
             }
             (Ready::Package(ready), Target::Resource(_), Asked::Resource { uri }) => {
                 read(entry, &ready, uri, continuation, terms.era).await
@@ -389,8 +418,14 @@ impl Handler {
         arguments: CallArguments,
         continuation: Continuation,
     ) -> Result<Entered, ErrorData> {
-        let Entry { principal, package, shown, witness, events } = entry;
-        let report = call_as(principal, tool, arguments, continuation, events).await;
+        let events = Arc::clone(&entry.events);
+        let report = call_as(entry.principal, tool, arguments, continuation, events).await;
+        self.ended(entry, report)
+    }
+
+    /// Takes note of what came of a call, and tells it.
+    fn ended(&self, entry: Entry, report: CallReport) -> Result<Entered, ErrorData> {
+        let Entry { package, shown, witness, .. } = entry;
         witness.ended(&report);
         outcome::log(&shown, &package, &report);
         let stats = self.wants_stats().then_some(report.stats);
@@ -520,14 +555,17 @@ const STATE: &str = "KAMI-STATE";
 /// What is run.
 enum Ready {
     Tool(Arc<VerifiedTool>),
+    Pipeline(Arc<Pipeline>),
     Package(Arc<VerifiedPackage>),
 }
 
 impl Ready {
-    fn package(&self) -> &VerifiedPackage {
+    /// The one package that runs, if it is one.
+    fn package(&self) -> Option<&VerifiedPackage> {
         match self {
-            Self::Tool(tool) => tool.verified(),
-            Self::Package(package) => package,
+            Self::Tool(tool) => Some(tool.verified()),
+            Self::Package(package) => Some(package),
+            Self::Pipeline(_) => None,
         }
     }
 }

@@ -39,19 +39,20 @@ use super::sealed::StateKeys;
 use super::session::Era;
 use super::tasks::{EXTENSION, Tasks};
 use super::watched::{self, Watched};
-use crate::audit::AuditError;
+use crate::audit::{AuditError, AuditLog};
 use crate::auth::Identity;
 use crate::call::{Level, Listing};
 use crate::digest::Digest;
 use crate::manifest::{JsonObject, ResourceUri};
 use crate::metrics::Metrics;
+use crate::pipeline::Pipelines;
 use crate::rate::TokenBucket;
 use crate::registry::{InstalledPackage, RegistryError};
 use crate::resolve::{
     Catalog, CatalogEntry, PromptEntry, ResolveError, Resolver, ResourceEntry, TemplateEntry,
 };
 use crate::scheduler::Principal;
-use crate::telemetry::TraceParent;
+use crate::telemetry::{Telemetry, TraceParent};
 use crate::witness::{UNRECORDED, Witness};
 
 /// How long a client may keep what `server/discover` says, which only changes with the program.
@@ -91,6 +92,8 @@ pub(super) struct Shared {
     pub(super) refusals: TokenBucket,
     /// What there is to be found, where tools are.
     pub(super) overview: KnownOverview,
+    /// The pipelines that were called last.
+    pub(super) pipelines: Pipelines,
 }
 
 /// What one registry offers, for one connection.
@@ -155,8 +158,12 @@ impl Handler {
         client.as_ref().map(|(_, abilities)| *abilities).unwrap_or_default()
     }
 
-    pub(super) fn resolver(&self) -> &Resolver {
+    pub(super) fn resolver(&self) -> &Arc<Resolver> {
         &self.shared.resolver
+    }
+
+    pub(super) fn pipelines(&self) -> &Pipelines {
+        &self.shared.pipelines
     }
 
     pub(super) fn tasks(&self) -> &Arc<Tasks> {
@@ -165,6 +172,16 @@ impl Handler {
 
     pub(super) fn metrics(&self) -> Option<&Metrics> {
         self.shared.metrics.as_ref()
+    }
+
+    /// Where calls are recorded.
+    pub(super) fn audit(&self) -> Option<&Arc<AuditLog>> {
+        self.shared.options.audit.as_ref()
+    }
+
+    /// Who hears of each call, where somebody follows traces.
+    pub(super) fn telemetry(&self) -> Option<&Telemetry> {
+        self.shared.options.telemetry.as_ref()
     }
 
     /// A witness of a request of somebody, before anything is looked up for it.

@@ -58,9 +58,10 @@ use tokio::task::JoinError;
 
 use crate::audit::{AuditEvent, AuditLog};
 use crate::auth::{Gate, ToolSelection};
-use crate::call::{CallReport, Listing};
+use crate::call::{CallReport, Listing, ToolResult};
 use crate::digest::Digest;
 use crate::metrics::Metrics;
+use crate::pipeline::Pipelines;
 use crate::rate::TokenBucket;
 use crate::registry::RegistryError;
 use crate::resolve::{Catalog, CatalogEntry, Resolver};
@@ -178,6 +179,12 @@ impl HttpOptions {
 /// What a client would be told about a call, as JSON.
 pub fn result_json(report: &CallReport) -> serde_json::Value {
     outcome::json(report)
+}
+
+/// What a client would be told of a tool's result, as JSON: the document into which the steps of a
+/// pipeline point.
+pub fn result_document(result: ToolResult) -> serde_json::Value {
+    outcome::document(result)
 }
 
 /// How a client is told of a tool, as JSON.
@@ -396,6 +403,7 @@ impl Server {
             metrics,
             refusals: TokenBucket::per_minute(RECORDED_REFUSALS),
             overview: KnownOverview::default(),
+            pipelines: Pipelines::default(),
         });
         move || Handler::new(Arc::clone(&shared))
     }

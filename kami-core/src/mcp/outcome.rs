@@ -17,7 +17,6 @@ use rmcp::model::{
 
 use serde_json::json;
 
-use super::message::brief;
 use super::session::Era;
 use crate::audit::AuditError;
 use crate::call::{
@@ -27,6 +26,7 @@ use crate::call::{
 };
 use crate::grants::Denial;
 use crate::manifest::{Audience, JsonObject, PromptArgument, ResourceAnnotations};
+use crate::pipeline::Ended;
 use crate::registry::InstalledPackage;
 use crate::resolve::{CatalogEntry, PromptEntry, ResolveError, ResourceEntry, TemplateEntry};
 use crate::witness::UNRECORDED;
@@ -74,17 +74,7 @@ pub(super) fn unknown_tool(error: &ResolveError) -> ErrorData {
 pub(super) fn refusal(name: &str, error: &ResolveError) -> String {
     let code = error.code();
     tracing::warn!(name, code, error = error as &dyn Error, "a tool was refused");
-    let why = match error {
-        ResolveError::Signature { source, .. } => format!("{error}: {source}"),
-        // These speak of the host's own files.
-        ResolveError::Registry(_)
-        | ResolveError::Trust(_)
-        | ResolveError::Policy(_)
-        | ResolveError::Engine(_)
-        | ResolveError::Interrupted => format!("`{}` cannot be loaded", brief(name)),
-        _ => error.to_string(),
-    };
-    format!("{why} [{code}]")
+    error.for_client(name)
 }
 
 /// A call that is not made because it could not be recorded: what a client is told.
@@ -107,6 +97,29 @@ pub(super) fn json(report: &CallReport) -> serde_json::Value {
         CallOutcome::Failed(error) => failed(error, &report.denials),
     };
     serde_json::to_value(result).unwrap_or_default()
+}
+
+/// What a client would be told of a result, as JSON, without what says that it is one.
+pub(super) fn document(result: ToolResult) -> serde_json::Value {
+    let mut whole = JsonObject::new();
+    let blocks: Vec<_> = result.content.into_iter().map(block).collect();
+    whole.insert("content".to_owned(), serde_json::to_value(blocks).unwrap_or_default());
+    if let Some(structured) = result.structured {
+        whole.insert("structuredContent".to_owned(), structured);
+    }
+    whole.into()
+}
+
+/// Tells the operator what came of a step of a pipeline.
+pub(super) fn ended(step: &Ended<'_>) {
+    let name = step.entry.wire_name.as_str();
+    match step.came {
+        Ok(report) => log(name, &step.entry.package, report),
+        Err(error) => {
+            let code = error.code();
+            tracing::warn!(name, code, error = error as &dyn Error, "a step was refused");
+        }
+    }
 }
 
 /// What a resource holds.
@@ -243,7 +256,11 @@ pub(super) fn log<T>(tool: &str, package: &InstalledPackage, report: &Report<T>)
             tracing::debug!(tool, total = ?report.stats.total, inside = ?report.stats.inside, "called");
         }
         Outcome::Failed(
-            error @ (CallError::Tool(_) | CallError::NotFound(_) | CallError::InvalidArguments(_)),
+            // What came of a step was told when it ended.
+            error @ (CallError::Tool(_)
+            | CallError::NotFound(_)
+            | CallError::InvalidArguments(_)
+            | CallError::Step { .. }),
         ) => {
             tracing::debug!(tool, code = error.code(), ?error, "a tool declined a call");
         }

@@ -54,6 +54,11 @@ impl DataDir {
         self.artifacts_dir().join(format!("{}.wasm", digest.hex()))
     }
 
+    /// Where the pipeline with this digest is, if it is installed.
+    pub fn pipeline_file(&self, digest: Digest) -> PathBuf {
+        self.artifacts_dir().join(format!("{}.toml", digest.hex()))
+    }
+
     pub(super) fn artifacts_dir(&self) -> PathBuf {
         self.store_dir().join("sha256")
     }

@@ -29,6 +29,7 @@ mod names;
 mod naming;
 mod offers;
 mod pin;
+mod pipelines;
 mod row;
 mod schema;
 mod selection;
@@ -47,7 +48,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, Trans
 use crate::digest::Digest;
 use crate::grants::Grant;
 use crate::manifest::Manifest;
-use crate::name::{PackageId, ToolName};
+use crate::name::{FullName, PackageId, ToolName};
 use crate::signing::{PublicKey, Rotation, SignedArtifact};
 
 pub use data_dir::DataDir;
@@ -55,6 +56,7 @@ pub use names::CatalogEntry;
 pub use naming::{CALL_TOOL, SEARCH_TOOLS};
 pub use offers::{PromptEntry, ResourceEntry, TemplateEntry};
 pub use pin::Pin;
+pub use pipelines::Composition;
 pub use row::RowError;
 pub use selection::{PackageTag, PackageTagError, ToolPattern, ToolPatternError, ToolSelection};
 pub use tokens::{Scope, ScopeError, Token, TokenName, TokenNameError};
@@ -76,9 +78,16 @@ pub struct InstalledPackage {
     pub source: String,
     /// In seconds since 1970.
     pub installed_at: u64,
+    /// The tools that it calls, if it is a pipeline; what has code has none.
+    pub steps: Vec<FullName>,
 }
 
 impl InstalledPackage {
+    /// Whether it is made of other tools, and has no code of its own.
+    pub fn is_pipeline(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     /// The package's identity.
     pub fn id(&self) -> &PackageId {
         &self.manifest.package.id
@@ -352,9 +361,15 @@ impl Registry {
 
     /// Prepares the queries, which proves that their tables are there.
     fn prepare(&self) -> Result<(), RegistryError> {
-        for query in
-            [row::ALL, row::BY_ID, names::BY_NAME, pin::ALL, tokens::BY_HASH, index::RANKED]
-        {
+        for query in [
+            row::ALL,
+            row::PIPELINES,
+            row::BY_ID,
+            names::BY_NAME,
+            pin::ALL,
+            tokens::BY_HASH,
+            index::RANKED,
+        ] {
             self.connection
                 .prepare_cached(query)
                 .map_err(|error| RegistryError::sql(&self.dir, error))?;
@@ -385,12 +400,13 @@ impl Registry {
             signer: None,
             source: options.source.clone(),
             installed_at: now(),
+            steps: Vec::new(),
         };
         let dir = &self.dir;
         let before = write(&mut self.connection, dir, |transaction| {
             package.signer = pin::check(transaction, dir, package.id(), signers)?;
             check_alias(transaction, dir, &package)?;
-            store::put(dir, package.digest, artifact.bytes())?;
+            store::put(dir, dir.artifact_file(package.digest), artifact.bytes())?;
             let before = row::delete(transaction, dir, package.id())?;
             row::insert(transaction, dir, &package)?;
             if let Some(key) = package.signer {
@@ -399,6 +415,7 @@ impl Registry {
             names::renew(transaction, dir)?;
             index::renew(transaction, dir)?;
             offers::renew(transaction, dir)?;
+            pipelines::renew(transaction, dir, package.id())?;
             Ok(before)
         })?;
         // An entry that could not be read is mended by being replaced.
@@ -445,6 +462,7 @@ impl Registry {
             names::renew(transaction, dir)?;
             index::renew(transaction, dir)?;
             offers::renew(transaction, dir)?;
+            pipelines::renew(transaction, dir, id)?;
             Ok(package)
         })?;
         let package = package

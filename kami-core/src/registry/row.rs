@@ -9,17 +9,21 @@ use super::{DataDir, InstalledPackage, RegistryError, index, names, offers};
 use crate::digest::Digest;
 use crate::grants::Grant;
 use crate::manifest::Manifest;
-use crate::name::{PackageId, ToolName};
+use crate::name::{FullName, PackageId, ToolName};
 
 /// Every column that makes an [`InstalledPackage`].
 macro_rules! columns {
     () => {
-        "id, version, digest, manifest, granted, alias, signer, source, installed_at"
+        "id, version, digest, manifest, granted, alias, signer, source, installed_at, steps"
     };
 }
 
 /// All packages. The order of SQLite's text is that of [`PackageId`]: by bytes.
 pub(super) const ALL: &str = concat!("SELECT ", columns!(), " FROM packages ORDER BY id");
+
+/// All pipelines. An index holds which packages are.
+pub(super) const PIPELINES: &str =
+    concat!("SELECT ", columns!(), " FROM packages WHERE steps IS NOT NULL ORDER BY id");
 
 /// The package with an id.
 pub(super) const BY_ID: &str = concat!("SELECT ", columns!(), " FROM packages WHERE id = ?1");
@@ -32,7 +36,7 @@ const DELETE: &str = concat!("DELETE FROM packages WHERE id = ?1 RETURNING ", co
 const INSERT: &str = concat!(
     "INSERT INTO packages (",
     columns!(),
-    ") VALUES (:id, :version, :digest, :manifest, :granted, :alias, :signer, :source, :installed_at)"
+    ") VALUES (:id, :version, :digest, :manifest, :granted, :alias, :signer, :source, :installed_at, :steps)"
 );
 
 /// Why a row cannot be read, although it is there.
@@ -88,11 +92,27 @@ pub(super) fn insert(
             ":signer": package.signer.map(|key| key.to_string()),
             ":source": package.source,
             ":installed_at": i64::try_from(package.installed_at).unwrap_or(i64::MAX),
+            ":steps": package.is_pipeline().then(|| steps_text(&package.steps)),
         })
         .map_err(failed)?;
     index::forget(connection, key).map_err(failed)?;
     names::add(connection, key, &package.manifest).map_err(failed)?;
     offers::add(connection, dir, key, &package.manifest)
+}
+
+/// Replaces the manifest of a package.
+pub(super) fn set_manifest(
+    connection: &Connection,
+    dir: &DataDir,
+    package: &InstalledPackage,
+) -> Result<(), RegistryError> {
+    let manifest = package.manifest.to_json();
+    let manifest = ToSqlOutput::Borrowed(ValueRef::Text(&manifest));
+    let update = "UPDATE packages SET manifest = ?1 WHERE id = ?2";
+    let written = connection
+        .prepare_cached(update)
+        .and_then(|mut statement| statement.execute((manifest, package.id().as_str())));
+    written.map(drop).map_err(|error| RegistryError::sql(dir, error))
 }
 
 /// Replaces the grant of a package.
@@ -154,7 +174,14 @@ fn parse(row: &Row<'_>) -> Result<InstalledPackage, RowError> {
         signer: optional(row, "signer", str::parse)?,
         source: required(row, "source", str::parse)?,
         installed_at: seconds(row, "installed_at")?,
+        steps: optional(row, "steps", |text| text.split(' ').map(str::parse).collect())?
+            .unwrap_or_default(),
     })
+}
+
+/// Tools by their names, which have no spaces.
+fn steps_text(steps: &[FullName]) -> String {
+    steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 type Boxed = Box<dyn Error + Send + Sync>;

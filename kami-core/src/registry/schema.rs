@@ -116,6 +116,9 @@ const MIGRATIONS: &[&str] = &[
          name, title, description, package, parameters,
          content = '', contentless_delete = 1, tokenize = 'porter unicode61'
      );",
+    // The tools that a pipeline calls, with spaces in between; what has code has none.
+    "ALTER TABLE packages ADD COLUMN steps TEXT;
+     CREATE INDEX pipelines ON packages (id) WHERE steps IS NOT NULL;",
 ];
 
 /// Opens the database, which is made if it is not there.

@@ -5,16 +5,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{DataDir, RegistryError};
 use crate::atomic_file;
 use crate::component::MAX_BYTES;
 use crate::digest::Digest;
 
-/// Stores the artifact, unless it is there already. A file with other content is replaced.
-pub(super) fn put(dir: &DataDir, digest: Digest, bytes: &[u8]) -> Result<(), RegistryError> {
-    let path = dir.artifact_file(digest);
+/// Stores what is installed, unless it is there already. A file with other content is replaced.
+pub(super) fn put(dir: &DataDir, path: PathBuf, bytes: &[u8]) -> Result<(), RegistryError> {
     let stored = if holds(&path, bytes) {
         // Its first writer may not have come to this before a power cut.
         atomic_file::sync_directory(&dir.artifacts_dir())
@@ -42,7 +41,26 @@ impl DataDir {
     /// # Security
     /// The bytes are not trusted: they may be anything, and need to be hashed and verified.
     pub fn read_artifact(&self, digest: Digest) -> Result<Vec<u8>, RegistryError> {
-        let path = self.artifact_file(digest);
+        Self::read_stored(self.artifact_file(digest), digest)
+    }
+
+    /// Reads the text of a pipeline.
+    ///
+    /// # Errors
+    /// As with [`Self::read_artifact`], or where it is not text.
+    ///
+    /// # Security
+    /// As with [`Self::read_artifact`].
+    pub fn read_pipeline(&self, digest: Digest) -> Result<String, RegistryError> {
+        let path = self.pipeline_file(digest);
+        let bytes = Self::read_stored(path.clone(), digest)?;
+        String::from_utf8(bytes).map_err(|error| {
+            let source = io::Error::new(io::ErrorKind::InvalidData, error);
+            RegistryError::Io { action: "read", path, source }
+        })
+    }
+
+    fn read_stored(path: PathBuf, digest: Digest) -> Result<Vec<u8>, RegistryError> {
         match read_bounded(&path) {
             Ok(bytes) => Ok(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -69,13 +87,15 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Removes an artifact, if it is there.
 pub(super) fn remove(dir: &DataDir, digest: Digest) -> Result<(), RegistryError> {
-    let path = dir.artifact_file(digest);
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(RegistryError::Io { action: "remove", path, source })
+    for path in [dir.artifact_file(digest), dir.pipeline_file(digest)] {
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(RegistryError::Io { action: "remove", path, source });
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Removes what killed installers left behind.

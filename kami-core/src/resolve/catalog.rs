@@ -7,7 +7,7 @@ use lru::LruCache;
 
 use super::{ResolveError, lock};
 use crate::manifest::ResourceUri;
-use crate::name::ToolName;
+use crate::name::{FullName, PackageId, ToolName};
 use crate::registry::{
     CatalogEntry, DataDir, InstalledPackage, PromptEntry, Registry, RegistryError, ResourceEntry,
     TemplateEntry,
@@ -87,6 +87,22 @@ impl Catalog {
         let entry = self.read(name)?.ok_or_else(|| self.not_found(name))?;
         lock(&self.found).put(name.to_owned(), entry.clone());
         Ok(entry)
+    }
+
+    /// The tool of this name, if there is one.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn tool_of(&self, name: &FullName) -> Result<Option<CatalogEntry>, RegistryError> {
+        lock(&self.registry).tool_of(name.package.as_str(), name.tool.as_str())
+    }
+
+    /// The package with this id, if there is one.
+    ///
+    /// # Errors
+    /// Where the registry cannot be read.
+    pub fn package(&self, id: &PackageId) -> Result<Option<InstalledPackage>, RegistryError> {
+        lock(&self.registry).package(id)
     }
 
     /// The same among some of the tools: another one's name is as good as none, and nobody learns
@@ -276,7 +292,7 @@ impl Catalog {
 }
 
 /// As much of a name that a client made up as a person reads.
-fn brief(name: &str) -> String {
+pub(super) fn brief(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 

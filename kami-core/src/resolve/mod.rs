@@ -114,6 +114,14 @@ pub enum ResolveError {
         /// By which section.
         refusal: Refusal,
     },
+    /// A pipeline that cannot be called as it is, or that was taken for what has code.
+    #[error("the pipeline `{package}` cannot be called: {reason}")]
+    Pipeline {
+        /// Which pipeline.
+        package: PackageId,
+        /// Why not.
+        reason: String,
+    },
     /// The thread that loaded the tool ended early.
     #[error("loading was interrupted")]
     Interrupted,
@@ -133,8 +141,24 @@ impl ResolveError {
             Self::Registry(_) => "KAMI-REGISTRY",
             Self::Trust(_) => "KAMI-TRUST",
             Self::Policy(_) | Self::Refused { .. } => "KAMI-POLICY",
+            Self::Pipeline { .. } => "KAMI-PIPELINE",
             Self::Interrupted => "KAMI-HOST",
         }
+    }
+
+    /// What a client is told that called `name`, in one line that ends in the code.
+    pub fn for_client(&self, name: &str) -> String {
+        let why = match self {
+            Self::Signature { source, .. } => format!("{self}: {source}"),
+            // These speak of the host's own files.
+            Self::Registry(_)
+            | Self::Trust(_)
+            | Self::Policy(_)
+            | Self::Engine(_)
+            | Self::Interrupted => format!("`{}` cannot be loaded", catalog::brief(name)),
+            _ => self.to_string(),
+        };
+        format!("{why} [{}]", self.code())
     }
 }
 
@@ -513,7 +537,26 @@ impl Resolver {
         package.ok_or(ResolveError::Interrupted)
     }
 
+    /// Whether the policy lets what has no signature run at all, such as a pipeline.
+    ///
+    /// # Errors
+    /// Where it refuses the package, or cannot be read.
+    pub(crate) fn permits(&self, package: &InstalledPackage) -> Result<(), ResolveError> {
+        let Some(policy) = self.policy.load()? else { return Ok(()) };
+        let subject = Subject { id: package.id(), signer: None, label: None };
+        policy
+            .apply(subject, &package.grant)
+            .map(drop)
+            .map_err(|refusal| ResolveError::Refused { package: package.id().clone(), refusal })
+    }
+
     async fn filled(&self, package: &Arc<InstalledPackage>) -> Result<Arc<Slot>, ResolveError> {
+        if package.is_pipeline() {
+            return Err(ResolveError::Pipeline {
+                package: package.id().clone(),
+                reason: "it has no code of its own".to_owned(),
+            });
+        }
         let slot = self.slot(package);
         if slot.loaded.get().is_none() {
             self.fill(Arc::clone(&slot), Arc::clone(package)).await?;

@@ -43,6 +43,76 @@ pub(crate) const MANIFESTS: &[&str] = &[
     r#"{"format":1,"package":{"id":"dev.example.all","version":"0.2.1-rc.1+b","title":"All","description":"Of it.","license":"MIT OR Apache-2.0","authors":["Ann <ann@example.com>"],"homepage":"https://example.com","repository":"https://example.com/r","tags":["web","text"]},"tools":[{"name":"fetch_url","title":"Fetch","description":"Gets a page.","inputSchema":{"type":"object","properties":{"url":{"type":"string","description":"Where it is."},"n":{"type":"number","minimum":0.1,"default":1e3}},"required":["url"],"additionalProperties":false},"outputSchema":{"type":"object"},"annotations":{"readOnlyHint":false,"destructiveHint":true,"idempotentHint":false,"openWorldHint":true}},{"name":"b-2","inputSchema":{"type":"object","enum":[null,true,-1,18446744073709551615,2.5]}}],"requests":{"net":["api.example.com","*.example.org:8443","http://127.0.0.1","[::1]:80"],"fs":"sandbox","mounts":{"docs":{"access":"read-write","description":"the files"},"o":{}},"env":["LANG","TZ"],"limits":{"max-memory-mb":128,"max-execution-ms":1000,"max-fuel":7}},"provenance":{"builder":"cargo-kami 0.1.0","compiler":"rustc 1.95.0","lock":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}"#,
 ];
 
+/// What operators put together; and a pointer, with what it leads into.
+pub(crate) const PIPELINES: &[&str] = &[
+    r##"version = 1
+id = "dev.example.report"
+package-version = "1.0.0"
+tool = "report"
+title = "Report"
+description = "Says how long a page is."
+tags = ["web", "text"]
+max-seconds = 30
+
+[input]
+type = "object"
+properties.url = { type = "string" }
+properties.most = { type = "integer" }
+required = ["url"]
+
+[[step]]
+id = "page"
+tool = "dev.example.web/fetch"
+with = { method = "GET", options = { again = {} } }
+from = { "/url" = "input#/url" }
+
+[[step]]
+id = "head"
+tool = "dev.example.web/fetch"
+with = { method = "HEAD" }
+from = { "/url" = "input#/url" }
+on-error = "continue"
+
+[[step]]
+id = "count"
+tool = "dev.example.text/count"
+from = { "/text" = "page#/content/0/text", "/most" = "input#/most" }
+after = ["head"]
+on-error = { text = "none", structuredContent = { words = 0 } }
+
+[output]
+"/words" = "count#/structuredContent/words"
+"/page/first" = "count#/structuredContent/places/0"
+"/url" = "input#/url"
+"##,
+    r##"version = 1
+id = "dev.example.two"
+package-version = "1.0.0"
+tool = "two"
+step = [
+    { id = "a", tool = "dev.example.text/count", with = { text = "x", most = 1 } },
+    { id = "b", tool = "dev.example.text/count", from = { "/text" = "a#/content/0/text" } },
+]
+"##,
+    r##"version = 2
+id = "report"
+tool = "dev.example.web/fetch"
+steps = []
+[input]
+type = "array"
+when = 2026-01-01
+[[step]]
+id = "input"
+tool = "dev.example.all/report"
+with = { url = inf, a = { b = 1 } }
+from = { url = "page", "/a" = "page#x", "/a/b" = "later#/~2" }
+after = ["input"]
+on-error = "stay"
+"##,
+    "/foo/0/a~1b/m~0n
+{\"foo\":[{\"a/b\":{\"m~n\":8}}],\"\":0}",
+];
+
 /// What authors write.
 pub(crate) const TABLES: &[&str] = &[
     "[package]\nname = \"x\"\n[package.metadata.kami]\nid = \"dev.example.x\"\n",

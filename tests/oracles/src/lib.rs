@@ -16,6 +16,7 @@ pub mod artifact;
 pub mod net;
 pub mod manifest;
 pub mod message;
+pub mod pipeline;
 pub mod policy;
 pub mod schema;
 pub mod signature;
@@ -40,6 +41,7 @@ pub const ORACLES: &[Oracle] = &[
     Oracle { name: "net", check: net::check, examples: net::examples },
     Oracle { name: "manifest", check: manifest::check, examples: manifest::examples },
     Oracle { name: "message", check: message::check, examples: message::examples },
+    Oracle { name: "pipeline", check: pipeline::check, examples: pipeline::examples },
     Oracle { name: "policy", check: policy::check, examples: policy::examples },
     Oracle { name: "schema", check: schema::check, examples: schema::examples },
     Oracle { name: "signature", check: signature::check, examples: signature::examples },

@@ -34,6 +34,7 @@ mod https;
 mod sockets;
 mod protocol;
 mod discover;
+mod pipelines;
 mod ends;
 mod auth;
 mod artifacts;

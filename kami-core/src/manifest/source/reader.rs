@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Problem, SourceError};
 use crate::grants::Limit;
 
-type Value<'a> = Spanned<DeValue<'a>>;
+pub(crate) type Value<'a> = Spanned<DeValue<'a>>;
 
 /// A key that a table may have, and a line that shows how it is written.
 #[derive(Debug)]
@@ -72,9 +72,14 @@ impl<'a> Entries<'a> {
     }
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
     pub(crate) fn key_span(&self) -> Range<usize> {
         self.key_span.clone()
+    }
+
+    /// The value, for whoever reads what no known keys describe.
+    pub(crate) fn value(&self) -> &'a Value<'a> {
+        self.value
     }
 }
 
@@ -239,7 +244,7 @@ impl<'p> Reader<'p> {
         );
     }
 
-    fn wrong_type(&mut self, entry: &Entry<'_>, value: &Value<'_>, expected: &str) {
+    pub(crate) fn wrong_type(&mut self, entry: &Entry<'_>, value: &Value<'_>, expected: &str) {
         self.problem(
             value.span(),
             format!("`{}` must be {expected}", entry.key.name),
@@ -372,6 +377,29 @@ impl<'p> Reader<'p> {
             return None;
         };
         Some(self.entries((table, entry.value.span()), name, known))
+    }
+
+    /// Reads an array of tables, each written below `[[name]]`.
+    pub(crate) fn tables<'a>(
+        &mut self,
+        entry: Option<&Entry<'a>>,
+        known: &'static [Key],
+    ) -> Vec<Entries<'a>> {
+        let Some(entry) = entry else { return Vec::new() };
+        let Some(items) = entry.value.get_ref().as_array() else {
+            self.wrong_type(entry, entry.value, "an array of tables");
+            return Vec::new();
+        };
+        let mut tables = Vec::with_capacity(items.len());
+        for item in items.iter() {
+            match item.get_ref().as_table() {
+                Some(table) => {
+                    tables.push(self.entries((table, item.span()), entry.key.name, &[known]));
+                }
+                None => self.wrong_type(entry, item, "an array of tables"),
+            }
+        }
+        tables
     }
 
     /// Reads a table of tables, whose names each mean a `T`; gives each name's place with it. It

@@ -12,6 +12,27 @@ fn forge(line: String) -> String {
     "the real answer".to_owned()
 }
 
+/// Something that is whatever it is told to be.
+#[kami_type]
+struct Offer {
+    value: kami_guest::serde_json::Value,
+    number: i64,
+}
+
+/// Gives what it is told, as a part of something.
+#[kami_tool]
+fn offer(json: String, bytes: Option<usize>) -> Result<Offer, String> {
+    let json = json.replace("BYTES", &"b".repeat(bytes.unwrap_or_default()));
+    let value = kami_guest::serde_json::from_str(&json).map_err(|error| error.to_string())?;
+    Ok(Offer { value, number: 7 })
+}
+
+/// Takes anything, and tells what it was.
+#[kami_tool]
+fn swallow(what: kami_guest::serde_json::Value, number: Option<i64>) -> String {
+    format!("{what} {number:?}")
+}
+
 /// Floods stdout and stderr.
 #[kami_tool]
 fn flood(bytes: usize) -> Result<(), std::io::Error> {
