@@ -158,6 +158,8 @@ impl<'a> Question<'a> {
         self.show(difference.as_ref(), &ruling, shell);
         self.warn(options, &ruling, shell);
         let answered = match &difference {
+            // Code in the place of the operator's own file is another thing, whatever it says.
+            Some(_) if self.replaced.is_some_and(InstalledPackage::is_pipeline) => false,
             Some(difference) => !difference.needs_consent(),
             None => options.grant.is_some(),
         };

@@ -76,7 +76,7 @@ fn scope(text: &str) -> Result<String, &'static str> {
 impl DoorFlags {
     /// Those that mean something over HTTP only; the others mean something with one of them.
     pub const KEYS: &[&str] =
-        &["auth", "oauth-issuer", "public-url", "allow-host", "cors-origin", "tls-cert"];
+        &["auth", "oauth-issuer", "public-url", "allow-host", "cors-origin", "tls-cert", "tls-key"];
 
     /// Refuses those that mean something with another one only, if that is not there.
     ///

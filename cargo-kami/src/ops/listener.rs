@@ -182,6 +182,8 @@ mod socket {
     /// theirs.
     struct Lock {
         path: PathBuf,
+        /// Device and number of the file.
+        made: (u64, u64),
         _locked: File,
     }
 
@@ -221,9 +223,10 @@ mod socket {
     fn check(directory: &Path) -> anyhow::Result<()> {
         let found = fs::metadata(directory)
             .with_context(|| format!("looking at {}", directory.display()))?;
-        let (everybody, sticky) = (found.mode() & 0o002 != 0, found.mode() & 0o1000 != 0);
-        if everybody && !sticky {
-            let message = format!("anybody may write to {}", directory.display());
+        let (others, sticky) = (found.mode() & 0o022 != 0, found.mode() & 0o1000 != 0);
+        let own = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+        if !own || (others && !sticky) {
+            let message = format!("others may write to {}", directory.display());
             let help = "put the socket into a directory of your own (chmod 700)";
             return Err(Failure::new(Exit::Usage, message).help(help).into());
         }
@@ -233,11 +236,19 @@ mod socket {
     /// Takes the lock, unless somebody else has it.
     fn own(path: PathBuf) -> anyhow::Result<Option<Lock>> {
         loop {
-            let no_links = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            // Neither a link, nor what would keep whoever opens it.
+            let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+            let no_links = flags.bits().cast_signed();
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(false).mode(0o600).custom_flags(no_links);
             let file = options.open(&path);
             let file = file.with_context(|| format!("opening {}", path.display()))?;
+            let found = file.metadata()?;
+            if !found.is_file() || found.len() > 0 {
+                let message = format!("{} is there, and is no lock of a server", path.display());
+                let help = "give the socket another name";
+                return Err(Failure::new(Exit::Usage, message).help(help).into());
+            }
             match file.try_lock() {
                 Ok(()) => {}
                 Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -249,7 +260,7 @@ mod socket {
             let mine = file.metadata()?;
             let there = fs::symlink_metadata(&path);
             if there.is_ok_and(|there| (there.dev(), there.ino()) == (mine.dev(), mine.ino())) {
-                return Ok(Some(Lock { path, _locked: file }));
+                return Ok(Some(Lock { path, made: (mine.dev(), mine.ino()), _locked: file }));
             }
         }
     }
@@ -292,7 +303,10 @@ mod socket {
 
     impl Drop for Lock {
         fn drop(&mut self) {
-            let _ = fs::remove_file(&self.path);
+            let there = fs::symlink_metadata(&self.path);
+            if there.is_ok_and(|there| (there.dev(), there.ino()) == self.made) {
+                let _ = fs::remove_file(&self.path);
+            }
         }
     }
 }

@@ -24,7 +24,9 @@ pub const UNSIGNED: &str = "local pipeline";
 
 /// Whether a path is that of a pipeline, and not of a crate or an artifact.
 pub fn is_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir()
+    let manifest = ["Cargo.toml", "tool.toml", "kami-policy.toml"];
+    let named = path.file_name().is_some_and(|name| manifest.iter().any(|known| name == *known));
+    path.extension().is_some_and(|extension| extension == "toml") && !named && !path.is_dir()
 }
 
 /// A file that fits the tools that it names.
@@ -57,6 +59,12 @@ pub fn check(path: &Path, settings: &Settings) -> anyhow::Result<Checked> {
 /// Reads no more than a pipeline may have, and a byte.
 fn read(path: &Path) -> anyhow::Result<String> {
     let reading = || format!("reading {}", path.display());
+    // A pipe would keep whoever opens it.
+    let found = std::fs::metadata(path).with_context(reading)?;
+    if !found.is_file() || found.len() > MAX_BYTES as u64 {
+        let message = format!("{} is no file of at most {} KiB", path.display(), MAX_BYTES >> 10);
+        return Err(Failure::new(Exit::Manifest, message).into());
+    }
     let mut text = String::new();
     let limit = MAX_BYTES as u64 + 1;
     let file = File::open(path).with_context(reading)?;

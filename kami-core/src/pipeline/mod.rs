@@ -1,8 +1,8 @@
 //! Tools that are made of tools: a file of steps, whose results go into the arguments of others.
 //!
 //! A pipeline is a package with text in the place of code. Its operator writes it, so it has no
-//! signature, and asks for nothing: each step runs under what its own package was granted. What lies
-//! between the steps never leaves the host.
+//! signature, and asks for nothing: each step runs under what its own package was granted. What one step
+//! gives to another does not pass through the client; what a step logs, or says when it fails, does.
 //!
 //! [`Source`] is what a file says. [`Plan`] is that beside the tools which it names, when it is
 //! installed and again when one of them has changed. [`call`] makes the calls.
@@ -19,7 +19,9 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
+use tokio::sync::Semaphore;
 
+use crate::manifest::Manifest;
 use crate::manifest::source::SourceError;
 use crate::name::{FullName, PackageId};
 use crate::registry::{Composition, InstalledPackage, RegistryError};
@@ -29,6 +31,10 @@ pub use plan::{Found, FoundTools, Plan};
 pub use pointer::{Pointer, PointerError, Reference, ReferenceError, StepName, StepNameError};
 pub use run::{Caller, Ended, call};
 pub use source::{At, Fallback, Literal, MAX_BYTES, MAX_STEPS, OnError, Source, Step, Wire};
+
+/// How many calls of pipelines there are at once. They take no places of their own, but memory for what
+/// lies between their steps, and each a place in the log beside those of its steps.
+const MOST_LIVE: usize = 64;
 
 /// How many pipelines are kept ready. Each takes some kilobytes, and as much again as its text.
 const READY: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -40,6 +46,8 @@ pub struct Pipeline {
     source: Source,
     plan: Plan,
     steps: Vec<CatalogEntry>,
+    /// How many calls of pipelines there may be at once.
+    live: Arc<Semaphore>,
 }
 
 impl Pipeline {
@@ -62,6 +70,7 @@ impl Pipeline {
         resolver: &Resolver,
         catalog: &Catalog,
         package: &Arc<InstalledPackage>,
+        live: Arc<Semaphore>,
     ) -> Result<Self, ResolveError> {
         let source = stored(resolver, package)?;
         let (tools, entries) = find(&source, catalog)?;
@@ -69,11 +78,19 @@ impl Pipeline {
             package: package.id().clone(),
             reason: format!("it does not fit its steps any more: {}", told(&mistakes)),
         })?;
+        // Clients were told what it gives, and hold it to that.
+        let told = package.manifest.tools.first().and_then(|tool| tool.output_schema.as_ref());
+        if plan.definition.output_schema.as_ref() != told {
+            return Err(ResolveError::Pipeline {
+                package: package.id().clone(),
+                reason: "its steps give something else than they did: install it again".to_owned(),
+            });
+        }
         let steps =
             source.tools().map(|name| entries.iter().find(|e| e.full_name() == name.to_string()));
         let steps: Option<Vec<CatalogEntry>> = steps.map(Option::<&CatalogEntry>::cloned).collect();
         let steps = steps.ok_or(ResolveError::Interrupted)?;
-        Ok(Self { package: Arc::clone(package), source, plan, steps })
+        Ok(Self { package: Arc::clone(package), source, plan, steps, live })
     }
 }
 
@@ -90,7 +107,9 @@ fn stored(resolver: &Resolver, package: &InstalledPackage) -> Result<Source, Res
         return Err(ResolveError::Record(id.clone()));
     };
     // What its steps decide follows them in the registry, and is no part of the file.
-    match source.manifest(tool.annotations, tool.output_schema.clone()) {
+    let manifest = source.manifest(tool.annotations, tool.output_schema.clone());
+    // As the registry keeps it: a number may be another one once it was written and read.
+    match manifest.and_then(|manifest| Manifest::from_json(&manifest.to_json())) {
         Ok(manifest) if manifest == package.manifest && source.tools().eq(package.steps.iter()) => {
             Ok(source)
         }
@@ -158,11 +177,13 @@ pub fn composition(
 /// The pipelines that were called last, ready to be called again.
 pub struct Pipelines {
     ready: Mutex<LruCache<PackageId, (i64, Arc<Pipeline>)>>,
+    live: Arc<Semaphore>,
 }
 
 impl Default for Pipelines {
     fn default() -> Self {
-        Self { ready: Mutex::new(LruCache::new(READY)) }
+        let live = Arc::new(Semaphore::new(MOST_LIVE));
+        Self { ready: Mutex::new(LruCache::new(READY)), live }
     }
 }
 
@@ -186,7 +207,8 @@ impl Pipelines {
             return Ok(Arc::clone(pipeline));
         }
         let (resolver, package) = (Arc::clone(resolver), Arc::clone(&entry.package));
-        let load = move || Pipeline::load(&resolver, &catalog, &package);
+        let live = Arc::clone(&self.live);
+        let load = move || Pipeline::load(&resolver, &catalog, &package, live);
         let loaded = tokio::task::spawn_blocking(load).await;
         let pipeline = Arc::new(loaded.unwrap_or(Err(ResolveError::Interrupted))?);
         self.ready().put(id.clone(), (generation, Arc::clone(&pipeline)));

@@ -502,7 +502,8 @@ impl<'s> Check<'s> {
         let mut certain = certain;
         let mut place = shape;
         for token in tokens {
-            certain &= place.requires(token);
+            // What may be something else than an object may be without its members.
+            certain &= place.types() == Types::OBJECT && place.requires(token);
             match place.child(token) {
                 Ok(next) => place = next,
                 Err(_) => return (anything(), false),

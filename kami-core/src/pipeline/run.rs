@@ -33,6 +33,9 @@ const TOOL_CALL: &str = "tools/call";
 /// How many steps of one call run at once.
 const MOST_AT_ONCE: usize = 8;
 
+/// When it is worth to try again where as many pipelines are called as may be.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// How much memory the results may take that are kept for later steps, by estimate.
 const MAX_KEPT_BYTES: usize = 64 << 20;
 
@@ -91,9 +94,11 @@ pub async fn call(
     let started = Instant::now();
     let limit = pipeline.source.limit;
     let mut run = Run::new(resolver, pipeline, caller);
-    let outcome = match accepted(pipeline, &arguments) {
-        Err(error) => Err(error),
-        Ok(()) => {
+    let live = pipeline.live.try_acquire();
+    let outcome = match (accepted(pipeline, &arguments), &live) {
+        (Err(error), _) => Err(error),
+        (Ok(()), Err(_)) => Err(CallError::Busy { retry: RETRY }),
+        (Ok(()), Ok(_)) => {
             let (input, _) = arguments.into_parts();
             match tokio::time::timeout(limit, run.all(input)).await {
                 Ok(outcome) => outcome,
@@ -144,6 +149,14 @@ impl State {
     fn has_ended(&self) -> bool {
         matches!(self, Self::Done(_) | Self::Without)
     }
+}
+
+/// Whose result takes the place of a step's.
+#[derive(Clone, Copy)]
+enum Whose {
+    Step,
+    /// The fallback that the file has for it.
+    File,
 }
 
 /// What came of one call of a step, with what it took.
@@ -199,7 +212,7 @@ impl<'a> Run<'a> {
             };
             self.add(&stats);
             match result {
-                Ok(result) => self.done(at, result)?,
+                Ok(result) => self.done(at, result, Whose::Step)?,
                 Err(said) => self.gave_nothing(at, &said)?,
             }
         }
@@ -302,7 +315,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn done(&mut self, at: usize, result: ToolResult) -> Result<(), CallError> {
+    fn done(&mut self, at: usize, result: ToolResult, whose: Whose) -> Result<(), CallError> {
         let is_result = self.pipeline.source.output.is_none() && at + 1 == self.states.len();
         let document = match (is_result, self.takers[at]) {
             (true, _) => {
@@ -315,10 +328,14 @@ impl<'a> Run<'a> {
         if let Some(document) = &document {
             self.kept[at] = weight(document);
             if self.kept.iter().sum::<usize>() > MAX_KEPT_BYTES {
-                // Nothing in the file could make this better.
+                self.kept[at] = 0;
                 let most = MAX_KEPT_BYTES >> 20;
                 let said = format!("with what it gave, more than {most} MiB are kept [KAMI-SIZE]");
-                return Err(self.failed(at, &said));
+                return match whose {
+                    Whose::Step => self.gave_nothing(at, &said),
+                    // Nothing is left to take its place.
+                    Whose::File => Err(self.failed(at, &said)),
+                };
             }
         }
         self.end(at, State::Done(document));
@@ -332,7 +349,7 @@ impl<'a> Run<'a> {
             OnError::Continue => self.end(at, State::Without),
             OnError::Instead(fallback) => {
                 let fallback = fallback.clone().into_result();
-                return self.done(at, fallback);
+                return self.done(at, fallback, Whose::File);
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::pointer::{Pointer, index};
 const MAX_FOLLOWED: u32 = 64;
 
 /// What decides about an object beyond its properties, and is not followed.
-const NOT_FOLLOWED: [&str; 12] = [
+const NOT_FOLLOWED: [&str; 14] = [
     "allOf",
     "not",
     "if",
@@ -23,6 +23,8 @@ const NOT_FOLLOWED: [&str; 12] = [
     "dependencies",
     "patternProperties",
     "unevaluatedProperties",
+    "anyOf",
+    "oneOf",
     "$dynamicRef",
     "$recursiveRef",
     "$id",

@@ -96,7 +96,10 @@ pub(super) fn renew(
         found => found,
     };
     let mut pipelines = readable(row::select(connection, dir, row::PIPELINES, []))?;
-    pipelines.retain(|pipeline| pipeline.steps.iter().any(|step| step.package == *changed));
+    let calls =
+        |pipeline: &InstalledPackage| pipeline.steps.iter().any(|step| step.package == *changed);
+    // Its own were worked out before somebody consented, who may have taken long.
+    pipelines.retain(|pipeline| pipeline.id() == changed || calls(pipeline));
     let mut known: BTreeMap<PackageId, Option<InstalledPackage>> = BTreeMap::new();
     for mut pipeline in pipelines {
         let mut hints = Vec::new();

@@ -158,7 +158,7 @@ fn a_socket_is_not_made_where_others_could_exchange_it_or_nobody_can() {
     let place = Place::new();
     let open = fs::Permissions::from_mode(0o777);
     fs::set_permissions(place.directory.path(), open).expect("it is ours");
-    place.is_refused("anybody may write to");
+    place.is_refused("others may write to");
     let own = fs::Permissions::from_mode(0o700);
     fs::set_permissions(place.directory.path(), own).expect("it is ours");
     assert!(place.serve().finish().success());

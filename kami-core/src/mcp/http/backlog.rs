@@ -6,12 +6,19 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::listener::WRITE_TIMEOUT;
 
 /// The most bytes of replies that wait for clients over HTTP/2, all together.
 pub(super) const MOST_UNREAD: usize = 128 << 20;
+
+/// For how long a client takes nothing that stands still.
+const STILL: Duration = Duration::from_secs(5);
 
 /// The replies of all connections.
 #[derive(Default)]
@@ -26,6 +33,8 @@ struct Counts {
 
 struct Entry {
     bytes: usize,
+    /// When its client last took something, or was given something to take.
+    moved: Instant,
     /// Closes the connection.
     close: watch::Sender<bool>,
 }
@@ -48,7 +57,7 @@ impl Backlog {
         let mut counts = self.lock();
         let id = counts.next;
         counts.next += 1;
-        counts.accounts.insert(id, Entry { bytes: 0, close });
+        counts.accounts.insert(id, Entry { bytes: 0, moved: Instant::now(), close });
         Arc::new(Account { backlog: Arc::clone(self), id })
     }
 
@@ -66,10 +75,15 @@ impl Account {
         let mut counts = self.backlog.lock();
         counts.total += bytes.len();
         if let Some(entry) = counts.accounts.get_mut(&self.id) {
+            if entry.bytes == 0 {
+                entry.moved = Instant::now();
+            }
             entry.bytes += bytes.len();
         }
+        // Those that stand still come first: one whose client is just being answered may have much.
+        let worst = |entry: &&Entry| (entry.moved.elapsed() > STILL, entry.bytes);
         if counts.total > MOST_UNREAD
-            && let Some(largest) = counts.accounts.values().max_by_key(|entry| entry.bytes)
+            && let Some(largest) = counts.accounts.values().max_by_key(worst)
             && !largest.close.send_replace(true)
         {
             tracing::warn!(
@@ -79,6 +93,31 @@ impl Account {
         }
         drop(counts);
         Bytes::from_owner(Counted { bytes, account: Arc::clone(self) })
+    }
+}
+
+impl Account {
+    /// Takes note that the client took something.
+    pub(super) fn moved(&self) {
+        if let Some(entry) = self.backlog.lock().accounts.get_mut(&self.id) {
+            entry.moved = Instant::now();
+        }
+    }
+
+    /// Ends when there is something to be taken, and nothing of it was for too long. What is handed on
+    /// to HTTP/2 itself has nobody else who watches over it.
+    pub(super) async fn stalled(&self) {
+        loop {
+            let waits = {
+                let counts = self.backlog.lock();
+                let entry = counts.accounts.get(&self.id).filter(|entry| entry.bytes > 0);
+                entry.map_or(Duration::ZERO, |entry| entry.moved.elapsed())
+            };
+            match WRITE_TIMEOUT.checked_sub(waits) {
+                None | Some(Duration::ZERO) => return,
+                Some(rest) => sleep(rest).await,
+            }
+        }
     }
 }
 
@@ -100,6 +139,7 @@ impl Drop for Counted {
         counts.total -= self.bytes.len();
         if let Some(entry) = counts.accounts.get_mut(&self.account.id) {
             entry.bytes -= self.bytes.len();
+            entry.moved = Instant::now();
         }
     }
 }

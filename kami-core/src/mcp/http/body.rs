@@ -113,13 +113,23 @@ impl ReplyBody {
 }
 
 impl Events {
+    /// Whether something may be said; otherwise nothing more is.
+    fn still(&mut self) -> bool {
+        let holds = self.standing.as_mut().is_none_or(Standing::still_holds);
+        if !holds {
+            (self.first, self.last, self.work) = (None, None, None);
+            self.messages.close();
+        }
+        holds
+    }
+
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.standing.as_mut().is_some_and(|standing| standing.is_over(context)) {
             self.work = None;
             return Poll::Ready(None);
         }
         if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(event(&first)));
+            return Poll::Ready(self.still().then(|| event(&first)));
         }
         loop {
             let said = match self.messages.poll_recv(context) {
@@ -127,15 +137,15 @@ impl Events {
                 Poll::Pending => None,
             };
             if let Some(said) = said {
-                if self.standing.as_mut().is_some_and(|standing| !standing.still_holds()) {
-                    self.work = None;
+                if !self.still() {
                     return Poll::Ready(None);
                 }
                 self.silence.as_mut().reset(Instant::now() + KEEP_ALIVE);
                 return Poll::Ready(Some(event(&said)));
             }
             let Some(work) = &mut self.work else {
-                return Poll::Ready(self.last.take().map(|last| event(&last)));
+                let last = self.last.take();
+                return Poll::Ready(last.filter(|_| self.still()).map(|last| event(&last)));
             };
             match Pin::new(&mut work.0).poll(context) {
                 Poll::Ready(last) => (self.work, self.last) = (None, last.ok().flatten()),
@@ -165,6 +175,7 @@ impl Body for ReplyBody {
         let Self { content, taken } = self.get_mut();
         if let Some(taken) = taken {
             taken.pace.asked();
+            taken.account.moved();
         }
         let part = match content {
             Content::Whole(whole) => match (whole.take(), &taken) {

@@ -30,6 +30,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The bytes that requests of one connection may have, before they take of the room for all.
 const FREE_BYTES: usize = 64 << 10;
 
+/// How much of that room all of them may take, a sixteenth of it and as much as two messages: it was
+/// that of one request over HTTP/1.1.
+const SHARE_BYTES: usize = 32 << 20;
+
 /// The most requests of one connection at once: the fewest that RFC 9113 advises to permit.
 const MOST_STREAMS: u32 = 100;
 
@@ -58,13 +62,16 @@ pub(super) struct Visit {
     pub(super) newcomer: Arc<Identity>,
     /// Bytes that they may still have before they take of the room for all.
     pub(super) free: Arc<Semaphore>,
+    /// Bytes that they may take of it.
+    pub(super) share: Arc<Semaphore>,
     /// What is not taken of the replies, over HTTP/2.
     account: Option<Arc<Account>>,
 }
 
 impl Visit {
     fn new(newcomer: Arc<Identity>, account: Option<Arc<Account>>) -> Arc<Self> {
-        Arc::new(Self { newcomer, free: Arc::new(Semaphore::new(FREE_BYTES)), account })
+        let [free, share] = [FREE_BYTES, SHARE_BYTES].map(|bytes| Arc::new(Semaphore::new(bytes)));
+        Arc::new(Self { newcomer, free, share, account })
     }
 
     /// Whether it has many requests at once.
@@ -142,6 +149,11 @@ async fn serve_one(
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(READ_TIMEOUT).max_buf_size(READ_BUFFER);
+    if *ended.borrow() {
+        // What it asks is answered with that, and nothing else is.
+        builder.keep_alive(false);
+        return Ok(builder.serve_connection(TokioIo::new(stream), service).await?);
+    }
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         served = &mut serving => return Ok(served?),
@@ -157,7 +169,7 @@ async fn serve_many(
 ) -> Result<(), Lost> {
     let close = watch::Sender::new(false);
     let account = door.backlog.open(close.clone());
-    let visit = Visit::new(door.stateless.newcomer(), Some(account));
+    let visit = Visit::new(door.stateless.newcomer(), Some(Arc::clone(&account)));
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (door, visit) = (Arc::clone(&door), Arc::clone(&visit));
         async move { Ok::<_, Infallible>(door.respond(request, visit).await) }
@@ -194,6 +206,10 @@ async fn serve_many(
     tokio::select! {
         served = serving => Ok(served?),
         () = streams.0.closed() => Ok(()),
+        () = account.stalled() => {
+            tracing::debug!("a client takes none of its replies: its connection is closed");
+            Ok(())
+        }
     }
 }
 

@@ -218,16 +218,23 @@ impl Door {
         let ending = watch::Sender::new(false);
         let mut connections = JoinSet::new();
         loop {
-            let place = Arc::clone(places).acquire_owned().await;
-            match listener.accept().await {
-                Ok(stream) => {
-                    let (door, ended) = (Arc::clone(self), ending.subscribe());
-                    connections.spawn(async move {
-                        let _place = place;
-                        connection::serve(door, stream, ended).await;
-                    });
-                }
-                Err(_) => tokio::time::sleep(BREATHER).await,
+            let accepted = async {
+                let place = Arc::clone(places).acquire_owned().await;
+                (listener.accept().await, place)
+            };
+            tokio::select! {
+                // Forgets those that ended.
+                Some(_) = connections.join_next() => {}
+                (accepted, place) = accepted => match accepted {
+                    Ok(stream) => {
+                        let (door, ended) = (Arc::clone(self), ending.subscribe());
+                        connections.spawn(async move {
+                            let _place = place;
+                            connection::serve(door, stream, ended).await;
+                        });
+                    }
+                    Err(_) => tokio::time::sleep(BREATHER).await,
+                },
             }
         }
     }
@@ -261,7 +268,7 @@ impl Door {
 
     /// Takes room for bytes of a request.
     fn hold(&self, held: &mut Held, bytes: usize, visit: &Visit) -> Result<(), Full> {
-        held.take(bytes, &visit.free, &self.room)
+        held.take(bytes, &visit.free, &visit.share, &self.room)
     }
 
     async fn route(&self, request: Request<Incoming>, visit: &Visit) -> Reply {

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Default)]
 pub(super) struct Held {
     free: Option<OwnedSemaphorePermit>,
+    share: Option<OwnedSemaphorePermit>,
     common: Option<OwnedSemaphorePermit>,
 }
 
@@ -15,22 +16,31 @@ pub(super) struct Held {
 pub(super) struct Full;
 
 impl Held {
-    /// Takes more bytes: of what its connection has to itself, or else of what there is for all.
+    /// Takes more bytes: of what its connection has to itself, or else, within its share, of what there
+    /// is for all.
     pub(super) fn take(
         &mut self,
         bytes: usize,
         free: &Arc<Semaphore>,
+        share: &Arc<Semaphore>,
         common: &Arc<Semaphore>,
     ) -> Result<(), Full> {
         let bytes = u32::try_from(bytes).map_err(|_| Full)?;
-        for (room, held) in [(free, &mut self.free), (common, &mut self.common)] {
-            let Ok(taken) = Arc::clone(room).try_acquire_many_owned(bytes) else { continue };
-            match held {
-                Some(held) => held.merge(taken),
-                None => *held = Some(taken),
-            }
+        let of = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(bytes);
+        if let Ok(taken) = of(free) {
+            add(&mut self.free, taken);
             return Ok(());
         }
-        Err(Full)
+        let (Ok(part), Ok(taken)) = (of(share), of(common)) else { return Err(Full) };
+        add(&mut self.share, part);
+        add(&mut self.common, taken);
+        Ok(())
+    }
+}
+
+fn add(held: &mut Option<OwnedSemaphorePermit>, taken: OwnedSemaphorePermit) {
+    match held {
+        Some(held) => held.merge(taken),
+        None => *held = Some(taken),
     }
 }

@@ -176,7 +176,7 @@ impl ServerTls {
 
     /// Takes what is renewed, for ever.
     pub(in crate::mcp) async fn renew(&self) -> Infallible {
-        let mut known = self.seen;
+        let (mut known, mut said) = (self.seen, None);
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
             let files = self.files.clone();
@@ -189,7 +189,13 @@ impl ServerTls {
             });
             // One that panicked has seen nothing.
             let Ok(Some((state, loaded))) = looked.await else { continue };
-            known = state;
+            // Who may read a file can change without it, and somebody may be in the middle of that.
+            if !matches!(loaded, Err(ServerTlsError::Unreadable { .. })) {
+                known = state;
+                said = None;
+            } else if said.replace(state) == Some(state) {
+                continue;
+            }
             match loaded {
                 Ok(certified) => {
                     *self.current.0.write().unwrap_or_else(PoisonError::into_inner) =
