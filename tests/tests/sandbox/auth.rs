@@ -446,13 +446,14 @@ fn what_a_token_opened_ends_with_it() {
     let lab = Lab::with_neighbour();
     let (revoked, good) = (token(&lab, "ci", &[]), token(&lab, "other", &[]));
     let short = NewToken::generate().expect("there is entropy");
-    let now = u64::try_from(in_seconds(0)).expect("it is later than 1970");
-    lab.registry().add_token(&terms("short", now, Some(now + 4)), short.hash()).expect("it is new");
     let key = SigningKey::new("one", "ES256");
     let issuer = Issuer::start(&[&key]);
     let door = trusting(&lab, &issuer, &["--auth", "tokens"]);
+    let now = u64::try_from(in_seconds(0)).expect("it is later than 1970");
+    let terms = terms("short", now, Some(now + 20));
+    lab.registry().add_token(&terms, short.hash()).expect("it is new");
     // Clocks may differ by thirty seconds.
-    let access = key.sign(&but(&claims(&issuer), &json!({"exp": in_seconds(-26)})));
+    let access = key.sign(&but(&claims(&issuer), &json!({"exp": in_seconds(-10)})));
     let lasting = key.sign(&claims(&issuer));
 
     let kept = [Open::both(&door, &good), Open::both(&door, &lasting)];
