@@ -113,6 +113,9 @@ impl Metrics {
         self.outcomes.get_or_create(&[("outcome", code)]).inc();
         let stats = &report.stats;
         self.total.observe(stats.total.as_secs_f64());
+        if stats.is_sum {
+            return;
+        }
         // One that never got a place was in no sandbox.
         if stats.inside > Duration::ZERO {
             self.inside.observe(stats.inside.as_secs_f64());

@@ -169,7 +169,7 @@ impl CallSpan {
         let mut details = self.attributes.clone();
         let version = self.version.take();
         details.extend(version.map(|version| KeyValue::new("kami.package.version", version)));
-        if let Some(stats) = stats.filter(|stats| !stats.inside.is_zero()) {
+        if let Some(stats) = stats.filter(|stats| !stats.inside.is_zero() && !stats.is_sum) {
             let [seconds, busy] = [stats.inside, stats.cpu].map(|time| time.as_secs_f64());
             let peak = stats.memory_peak_bytes;
             inside.record(seconds, attributes);

@@ -67,6 +67,7 @@ pub(super) async fn enter<T>(
         fuel: sandbox.fuel_burnt(&store),
         cpu: cpu.spent(),
         events_dropped: state.events_dropped(),
+        is_sum: false,
     };
     let (denials, denials_omitted) = state.take_denials();
     Report { outcome, stats, denials, denials_omitted, stdout: state.take_stdout(), stderr }

@@ -84,6 +84,8 @@ pub struct CallStats {
     pub cpu: Duration,
     /// Log lines and progress notices that were dropped, as there were too many.
     pub events_dropped: u64,
+    /// Whether this is what several calls took together, each of which is counted by itself.
+    pub is_sum: bool,
 }
 
 impl<T> Outcome<T> {

@@ -111,6 +111,7 @@ pub async fn call(
     let mut stats = run.stats;
     stats.total = started.elapsed();
     stats.inside = if run.begun { stats.total } else { Duration::ZERO };
+    stats.is_sum = true;
     CallReport {
         outcome: outcome.map_or_else(Outcome::Failed, Outcome::Complete),
         stats,
