@@ -171,4 +171,44 @@ mod tests {
         let counts = backlog.lock();
         assert_eq!((counts.total, counts.accounts.len()), (0, 0));
     }
+
+    /// As if its client had taken nothing for so long.
+    fn stands_still(account: &Account, since: Duration) {
+        let mut counts = account.backlog.lock();
+        let entry = counts.accounts.get_mut(&account.id).unwrap();
+        entry.moved = entry.moved.checked_sub(since).unwrap();
+    }
+
+    #[test]
+    fn one_that_stands_still_is_closed_before_a_larger_one_that_does_not() {
+        let backlog = Arc::new(Backlog::default());
+        let closes = [(); 2].map(|()| watch::Sender::new(false));
+        let accounts = closes.each_ref().map(|close| backlog.open(close.clone()));
+        let reply = |bytes: usize| Bytes::from(vec![0; bytes]);
+        let _still = accounts[0].count(reply(MOST_UNREAD / 4));
+        stands_still(&accounts[0], 2 * STILL);
+        let _large = accounts[1].count(reply(MOST_UNREAD / 4 * 3 + 1));
+        assert_eq!(closes.each_ref().map(|close| *close.borrow()), [true, false]);
+    }
+
+    #[tokio::test]
+    async fn a_connection_ends_that_takes_nothing_for_too_long() {
+        let backlog = Arc::new(Backlog::default());
+        let account = backlog.open(watch::Sender::new(false));
+        let ends = async || {
+            let soon = Duration::from_millis(20);
+            tokio::time::timeout(soon, account.stalled()).await.is_ok()
+        };
+        stands_still(&account, WRITE_TIMEOUT);
+        assert!(!ends().await, "there is nothing to take");
+        let reply = account.count(Bytes::from_static(b"reply"));
+        assert!(!ends().await, "it was just given");
+        stands_still(&account, WRITE_TIMEOUT);
+        assert!(ends().await);
+        account.moved();
+        assert!(!ends().await, "it took something");
+        stands_still(&account, WRITE_TIMEOUT);
+        drop(reply);
+        assert!(!ends().await, "it took all");
+    }
 }

@@ -44,3 +44,24 @@ fn add(held: &mut Option<OwnedSemaphorePermit>, taken: OwnedSemaphorePermit) {
         None => *held = Some(taken),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_connection_takes_its_share_of_the_common_room_and_no_more() {
+        let room = |bytes| Arc::new(Semaphore::new(bytes));
+        let (free, share, common) = (room(10), room(100), room(1000));
+        let mut held = [(); 3].map(|()| Held::default());
+        assert!(held[0].take(8, &free, &share, &common).is_ok());
+        assert!(held[1].take(60, &free, &share, &common).is_ok());
+        assert!(held[2].take(60, &free, &share, &common).is_err());
+        let left = [&free, &share, &common].map(|room| room.available_permits());
+        assert_eq!(left, [2, 40, 940], "what was refused took nothing");
+        assert!(Held::default().take(60, &room(0), &room(100), &common).is_ok(), "another one");
+        drop(held);
+        let left = [&free, &share, &common].map(|room| room.available_permits());
+        assert_eq!(left, [10, 100, 1000]);
+    }
+}
